@@ -1,0 +1,37 @@
+// Package broker fans server-sent events out to any number of subscribers, and
+// keeps the history from which they resume.
+//
+// A [Broker] takes events with [Broker.Publish] and delivers them over HTTP, as
+// an [net/http.Handler], and in process, to loops over [Subscription.Events].
+// Every event is published on topics; a subscriber gets the events of its
+// topics in the order of their IDs, each once. A subscriber that was away, or
+// that was too slow for its queue, goes on after the last ID it has, from the
+// [Store]. What the Store no longer holds, the subscriber is told:
+// [Options.Gap] stands in its place.
+//
+//	b := broker.New(&broker.Options{Topics: broker.QueryTopics("topic", "news", "weather")})
+//	http.Handle("GET /events", b)
+//	id, err := b.Publish(ctx, sse.Event{Data: "sunny"}, "weather")
+//
+// # How an event flows
+//
+// Publish lets the Store append the event, which gives it its ID, encodes it,
+// and hands the encoded frame to the shards. A shard is a goroutine that owns a
+// part of the subscribers; there is one per core. It puts the frame into the
+// bounded queue of each subscriber. The subscriber's own goroutine takes all
+// that is queued and sends it with one write and one flush. So nobody ever
+// waits for a subscriber: one whose queue is full is the business of
+// [Options.Slow].
+//
+// # The order of a stream
+//
+// A subscriber without a cursor gets [Options.Snapshot] or else
+// [Options.Backlog], then a block that sets its last event ID to the newest
+// there is, then the events as they are published. So it has a cursor from the
+// first moment. A subscriber with a good cursor gets the events after it. One
+// whose cursor is unknown or too old gets the Gap, then either the Snapshot and
+// the block, or all events that the Store holds.
+//
+// An idle stream gets a heartbeat: a comment, or, if events of other topics
+// have moved the newest ID, a block that sets it.
+package broker

@@ -1,0 +1,82 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// read hands over what the Follower yields, whoever published it, until ctx
+// ends. When the Store fails, it asks again and goes on where it was; what is
+// gone by then is a gap for every subscriber.
+func (b *Broker) read(ctx context.Context) {
+	defer close(b.readDone)
+	r := reader{b: b}
+	for failures := 0; ; failures++ {
+		before := r.after
+		err := r.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if r.after != before {
+			failures = 0
+		}
+		if errors.Is(err, ErrGap) && !r.gap {
+			// Nobody is told before the next event comes. A subscriber that
+			// comes back in between has newest as its target, which is from
+			// before the gap: it would be told nothing, and then get events
+			// from after the gap. So the gap and the event that ends it are
+			// handed over as one.
+			r.gap, r.after = true, ""
+			continue
+		}
+		b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "broker: following failed", slog.Any("error", err))
+		select {
+		case <-time.After(backoff(failures)):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reader is where read stands.
+type reader struct {
+	b     *Broker
+	after string // newest ID that was handed over; "" after a gap
+	gap   bool   // events are missing before the next one
+}
+
+// follow hands over events until the Follower fails.
+func (r *reader) follow(ctx context.Context) error {
+	b := r.b
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	if r.after == "" && !r.gap {
+		r.after = b.origin
+	}
+	for m, err := range b.follower.Follow(ctx, r.after) {
+		if err != nil {
+			return err
+		}
+		id := m.Event.ID
+		if b.follower.Compare(id, b.newestID()) <= 0 {
+			continue // from the oldest, after a gap
+		}
+		f, err := newFrame(m.Event, distinct(m.Topics))
+		if err != nil {
+			b.opts.Logger.LogAttrs(ctx, slog.LevelError, "broker: event left out", slog.String("id", id), slog.Any("error", err))
+			continue
+		}
+		b.handOver(f, r.gap)
+		r.after, r.gap = id, false
+	}
+	return errors.New("broker: Follow ended")
+}
+
+func (b *Broker) newestID() string {
+	b.order.Lock()
+	defer b.order.Unlock()
+	return b.newest
+}

@@ -1,0 +1,134 @@
+package broker
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// SlowPolicy says what happens to a subscriber whose queue is full when an
+// event is published.
+type SlowPolicy int
+
+const (
+	// CatchUp takes the subscriber off the live events, lets it drain its queue
+	// and continues from the [Store] after the last event it was sent. Nothing
+	// is lost as long as the Store holds it; what it no longer holds is a gap.
+	CatchUp SlowPolicy = iota
+
+	// Disconnect ends the subscription with [ErrSlow] after what is queued.
+	// Over HTTP that is a clean end: a client that reconnects is replayed what
+	// it missed.
+	Disconnect
+
+	// DropOldest discards the oldest queued event. [Options.Gap] takes the
+	// place of the events that are missing.
+	DropOldest
+
+	// DropNewest discards the event being published. [Options.Gap] takes the
+	// place of the events that are missing.
+	DropNewest
+)
+
+// Options are the settings of a [Broker]. The zero value, and a nil *Options,
+// serve everybody the topic "" with a history in memory. New copies the
+// struct; what its fields point to must not change afterwards. The functions
+// may be called concurrently.
+type Options struct {
+	// Topics names the topics that a request subscribes to in
+	// [Broker.ServeHTTP], and so decides who may see what. An error refuses the
+	// request with 403, or with the status of a [*StatusError] in its tree; its
+	// text is logged, never sent. No topics mean the topic "". Nil: everyone
+	// gets the topic "".
+	Topics func(*http.Request) ([]string, error)
+
+	// Snapshot returns the state that an HTTP subscriber needs which starts
+	// now, or starts anew after a gap because the Store does not go back to its
+	// cursor. It is called once the subscriber's queue is open, so nothing
+	// falls between: events published meanwhile come after it and may already
+	// be in it. IDs of its events are not sent. The holes of DropOldest and
+	// DropNewest, which a subscriber has in mid-stream, get no snapshot. An
+	// error ends the stream. It must not change the topics. Nil: no snapshot.
+	Snapshot func(r *http.Request, topics []string) ([]sse.Event, error)
+
+	// Store keeps the history. Nil: a [MemoryStore] with its defaults.
+	// [Discard] keeps nothing.
+	Store Store
+
+	// Backlog is how many stored events a subscriber without a cursor gets
+	// first, unless there is a Snapshot. 0: none, negative: all that are held.
+	Backlog int
+
+	// Gap is sent wherever events are missing for a subscriber: its cursor is
+	// too old or unknown, or events were dropped. Its ID is not sent. The zero
+	// Event stands for sse.Event{Type: "gap"}.
+	Gap sse.Event
+
+	// QueueSize is how many events may wait for one subscriber. 0 or negative:
+	// 64.
+	QueueSize int
+
+	// QueueBytes is how many encoded bytes may wait for one subscriber beyond
+	// the first queued event, which is always taken. 0 or negative: 1 MiB.
+	QueueBytes int
+
+	// Slow says what happens when either limit makes a queue full.
+	Slow SlowPolicy
+
+	// MaxSubscribers bounds the subscriptions that are open at once. Beyond it
+	// Subscribe returns [ErrFull], and HTTP answers 503 with Retry-After. 0 or
+	// negative: no limit.
+	MaxSubscribers int
+
+	// NoPriming suppresses blocks that only set the ID, for clients that
+	// dispatch them as empty events. A client that has seen no event then has
+	// no cursor to come back with.
+	NoPriming bool
+
+	// Heartbeat, Retry and WriteTimeout of each HTTP stream are those of
+	// [sse.WriterOptions].
+	Heartbeat    time.Duration // idle time before an empty comment; 0: 15 s, negative: never
+	Retry        time.Duration // reconnection time sent first, if positive
+	WriteTimeout time.Duration // per write; 0: 10 s, negative: none
+
+	// Logger gets a record of requests that were refused for an error, of
+	// failures of the Store, and, at debug level, of each stream's start and
+	// end. Nil: silent.
+	Logger *slog.Logger
+}
+
+// withDefaults returns the settings that are in force for o.
+func (o *Options) withDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	if opts.Topics == nil {
+		opts.Topics = func(*http.Request) ([]string, error) { return nil, nil }
+	}
+	if opts.Store == nil {
+		opts.Store = NewMemoryStore(nil)
+	}
+	opts.Gap.ID = ""
+	if opts.Gap == (sse.Event{}) {
+		opts.Gap.Type = "gap"
+	}
+	if opts.QueueSize <= 0 {
+		opts.QueueSize = 64
+	}
+	if opts.QueueBytes <= 0 {
+		opts.QueueBytes = 1 << 20
+	}
+	if opts.Heartbeat == 0 {
+		opts.Heartbeat = 15 * time.Second
+	}
+	if opts.WriteTimeout == 0 {
+		opts.WriteTimeout = 10 * time.Second
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return opts
+}

@@ -1,0 +1,132 @@
+package broker
+
+import (
+	"slices"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// registerLocked registers s with the shard that has the least to do: the
+// Store has what came before, the queue gets what comes after. Once the newest
+// ID is frozen there is nothing to come. The caller holds the order lock.
+func (b *Broker) registerLocked(s *Subscription) {
+	s.reg, s.through, s.known = nil, b.newest, b.hasStarted()
+	if b.frozen || s.closed.Load() {
+		return
+	}
+	r := &registration{
+		topics: s.topics,
+		shard:  slices.MinFunc(b.shards, func(x, y *shard) int { return x.load - y.load }),
+		queue:  make(chan item, b.opts.QueueSize),
+	}
+	r.shard.load++
+	for _, topic := range r.topics {
+		b.changeInterestLocked(topic, r.shard, +1)
+	}
+	s.reg = r
+	r.shard.send(op{do: (*shard).register, reg: r})
+}
+
+// unregisterLocked ends the registration of s, if it has one: the shard closes
+// its queue, unless it has done so already.
+func (b *Broker) unregisterLocked(s *Subscription) {
+	r := s.reg
+	if r == nil {
+		return
+	}
+	s.reg = nil
+	r.shard.load--
+	for _, topic := range r.topics {
+		b.changeInterestLocked(topic, r.shard, -1)
+	}
+	r.shard.send(op{do: (*shard).unregister, reg: r})
+}
+
+// reregister gives s a new registration in place of one that fell behind.
+func (b *Broker) reregister(s *Subscription) {
+	b.order.Lock()
+	defer b.order.Unlock()
+	b.unregisterLocked(s)
+	b.registerLocked(s)
+}
+
+func (s *Subscription) registration() *registration {
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	return s.reg
+}
+
+// changeInterestLocked counts n more registrations for topic at a shard.
+func (b *Broker) changeInterestLocked(topic string, s *shard, n int) {
+	list := b.interest[topic]
+	i := slices.IndexFunc(list, func(in interest) bool { return in.shard == s })
+	if i < 0 {
+		b.interest[topic] = append(list, interest{s, n})
+		return
+	}
+	if list[i].n += n; list[i].n > 0 {
+		return
+	}
+	list = slices.Delete(list, i, i+1)
+	if len(list) == 0 {
+		delete(b.interest, topic)
+	} else {
+		b.interest[topic] = list
+	}
+}
+
+// markNewest has the shard tell s how far it has come, and reports whether
+// that is news to the subscriber. The answer comes through the queue, behind
+// everything that the shard was handed before: an ID may be sent only when all
+// before it has been.
+func (b *Broker) markNewest(s *Subscription, r *registration) bool {
+	if b.opts.NoPriming {
+		return false
+	}
+	b.order.Lock()
+	defer b.order.Unlock()
+	id := b.newest
+	if b.frozen || id == "" || id == s.handed || s.isBehind(id) {
+		return false
+	}
+	r.shard.send(op{do: (*shard).mark, reg: r, frame: &frame{event: sse.Event{ID: id}}})
+	return true
+}
+
+// markCount has the shard tell s how many events it has had for it, dropped
+// ones included. The answer comes through the queue.
+func (b *Broker) markCount(r *registration) {
+	b.order.Lock()
+	defer b.order.Unlock()
+	r.shard.send(op{do: (*shard).mark, reg: r, frame: &frame{}})
+}
+
+func (b *Broker) hasStarted() bool {
+	select {
+	case <-b.started:
+		return true
+	default:
+		return false
+	}
+}
+
+// serve notes that somebody is taking the subscription's events, for which
+// Shutdown waits. It reports whether nobody else is.
+func (s *Subscription) serve() bool {
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	if s.serving {
+		return false
+	}
+	s.serving = true
+	s.b.serving++
+	return true
+}
+
+func (s *Subscription) unserve() {
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	s.serving = false
+	s.b.serving--
+	s.b.settleLocked()
+}

@@ -1,0 +1,229 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// storeError marks an error of the Store, after which a replay tries again.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return "broker: store: " + e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+// replay hands out what comes before the queue. While the Store fails, it asks
+// again: nobody else waits for that.
+func (s *Subscription) replay(ctx context.Context, out outlet) error {
+	ctx, done := s.interruptible(ctx)
+	defer done()
+	for attempt := 0; ; attempt++ {
+		err := s.catchUp(ctx, out)
+		var failure *storeError
+		if !errors.As(err, &failure) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "broker: replay failed", slog.Any("error", failure.err))
+		if out.failed(err) {
+			return err
+		}
+		if err := pause(ctx, out, backoff(attempt)); err != nil {
+			return err
+		}
+	}
+}
+
+// interruptible returns a context that also ends with the subscription.
+func (s *Subscription) interruptible(ctx context.Context) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	if s.closed.Load() {
+		cancel(ErrClosed)
+	}
+	s.interrupt = cancel
+	return ctx, func() {
+		s.b.order.Lock()
+		defer s.b.order.Unlock()
+		s.interrupt = nil
+		cancel(nil)
+	}
+}
+
+// catchUp hands out what the stage asks for, from the position through the
+// newest event that is not in the queue.
+func (s *Subscription) catchUp(ctx context.Context, out outlet) error {
+	through, err := s.target(ctx)
+	if err != nil {
+		return err
+	}
+	q := Query{Through: through, Topics: s.topics}
+	err = nil
+	switch s.stage {
+	case fresh:
+		if ok, err := s.present(out, through); ok || err != nil {
+			return err
+		}
+		if n := s.b.opts.Backlog; n != 0 && through != "" {
+			q.Newest = max(n, 0)
+			err = s.pass(ctx, out, q)
+		}
+	case resuming:
+		switch s.position {
+		case "":
+			// The Store gives no IDs, so there is nothing to go on from.
+			err = ErrGap
+		case through:
+		default:
+			q.After = s.position
+			err = s.pass(ctx, out, q)
+		}
+	case lost:
+		q.After = s.position
+		err = s.pass(ctx, out, q)
+	}
+	for err == ErrGap {
+		err = s.startOver(ctx, out, through)
+	}
+	if err != nil || s.stage == live {
+		return err
+	}
+	return s.arrive(out, through)
+}
+
+// target returns the ID at which the queue takes over.
+func (s *Subscription) target(ctx context.Context) (string, error) {
+	if err := s.b.start(ctx); err != nil {
+		return "", &storeError{err}
+	}
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	if !s.known {
+		// Registered before there was a newest ID: all that has come since is
+		// in the queue.
+		s.through, s.known = s.b.origin, true
+	}
+	return s.through, nil
+}
+
+// pass hands out the events of a query. The error is ErrGap, a *storeError, or
+// final.
+func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
+	for ev, err := range s.b.store.Range(ctx, q) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, ErrGap) {
+			return ErrGap
+		}
+		if err != nil {
+			return &storeError{err}
+		}
+		if s.isBehind(ev.ID) {
+			continue // from the oldest, after a gap in the middle
+		}
+		if s.stage == fresh {
+			s.stage = resuming // from here on it goes on where it was
+		}
+		if err := s.hand(out, ev, nil); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// startOver tells the Gap, and hands out the state or else all that is held.
+// The error is that of pass: events may be evicted while those before them are
+// handed out, which is a gap of its own.
+func (s *Subscription) startOver(ctx context.Context, out outlet, through string) error {
+	s.stage, s.position = lost, ""
+	if err := s.tell(out); err != nil {
+		return err
+	}
+	if ok, err := s.present(out, through); ok || err != nil {
+		return err
+	}
+	err := s.pass(ctx, out, Query{Through: through, Topics: s.topics})
+	if err == ErrGap && s.position == "" {
+		return &storeError{err} // from the oldest on there can be no gap; do not spin
+	}
+	return err
+}
+
+// present hands out a snapshot, if there is one to be had.
+func (s *Subscription) present(out outlet, through string) (ok bool, err error) {
+	events, ok, err := out.snapshot()
+	if err != nil {
+		return ok, fmt.Errorf("broker: snapshot: %w", err)
+	}
+	if !ok {
+		return false, nil
+	}
+	for _, ev := range events {
+		ev.ID = ""
+		if err := out.event(ev, nil); err != nil {
+			return ok, err
+		}
+	}
+	s.owed = true
+	return ok, s.arrive(out, through)
+}
+
+// arrive ends a replay: all that came before the queue has been handed out.
+func (s *Subscription) arrive(out outlet, through string) error {
+	if s.stage == resuming && s.handed == "" {
+		s.handed = s.position // the Store knows it: the subscriber's own cursor
+	}
+	mark := s.owed || s.stage == lost && s.position == ""
+	s.stage, s.owed = live, false
+	if through == "" || s.isBehind(through) {
+		return nil
+	}
+	s.position = through
+	if !mark || through == s.handed {
+		return nil
+	}
+	s.handed = through
+	return out.mark(through)
+}
+
+// backoff is how long to wait after so many failures of a Store in a row: 0.1
+// to 5 seconds, and up to half as much again at random, so that the
+// subscribers of a Store that comes back do not all ask at once.
+func backoff(failures int) time.Duration {
+	d := min(100*time.Millisecond<<min(failures, 6), 5*time.Second)
+	return d + rand.N(d/2)
+}
+
+// pause waits, and keeps the stream alive meanwhile.
+func pause(ctx context.Context, out outlet, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	if err := out.flush(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-out.ticks():
+			if !out.due() {
+				continue
+			}
+			if err := out.beat(); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// ServeHTTP streams the events of the topics that [Options.Topics] names for
+// the request. The cursor is the header Last-Event-ID or, without one, the
+// query parameter lastEventId.
+//
+// It answers 405 to methods other than GET and HEAD, 406 if the header Accept
+// excludes text/event-stream, 503 with Retry-After beyond
+// [Options.MaxSubscribers] and while the Store fails, 500 if the
+// ResponseWriter cannot flush, and what Topics says. A Broker that shuts down
+// or is closed answers 200, a reconnection time, and the end, for browsers
+// never come back from another status.
+func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.serveTopics(w, r, b.opts.Topics)
+}
+
+// Handler returns a handler that streams the given topics, without any the
+// topic "", to whoever asks. It is ServeHTTP but for [Options.Topics], which it
+// ignores. The slice is not kept.
+func (b *Broker) Handler(topics ...string) http.Handler {
+	topics = distinct(topics)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.serveTopics(w, r, func(*http.Request) ([]string, error) { return topics, nil })
+	})
+}
+
+func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf func(*http.Request) ([]string, error)) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		b.deny(w, r, http.StatusMethodNotAllowed, nil)
+		return
+	}
+	if !accepts(r.Header.Values("Accept")) {
+		b.deny(w, r, http.StatusNotAcceptable, nil)
+		return
+	}
+	topics, err := topicsOf(r)
+	if err != nil {
+		b.deny(w, r, statusOf(err), err)
+		return
+	}
+	if r.Method == http.MethodHead {
+		if _, err := sse.NewWriter(w, r, b.writerOptions()); err != nil {
+			b.deny(w, r, http.StatusInternalServerError, err)
+		}
+		return
+	}
+
+	g := &guard{ResponseWriter: w, unlimited: b.opts.WriteTimeout < 0}
+	sub, err := b.subscribe(sse.LastEventID(r), distinct(topics), g.cut)
+	switch {
+	case errors.Is(err, ErrFull):
+		b.unavailable(w, r, err)
+	case err != nil:
+		b.dismiss(w, r)
+	default:
+		b.stream(sub, g, r)
+	}
+}
+
+// stream serves a subscription until it ends.
+func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
+	st := newStream(sub, g, r)
+	defer func() {
+		st.close()
+		sub.Close()
+		sub.unserve()
+	}()
+	b.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "broker: stream begins",
+		slog.String("remote", r.RemoteAddr), slog.Any("topics", sub.topics))
+	err := sub.run(r.Context(), st)
+	b.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "broker: stream ends",
+		slog.String("remote", r.RemoteAddr), slog.Any("topics", sub.topics), slog.Any("reason", err))
+
+	var failure *storeError
+	switch {
+	case st.w != nil:
+		if err == ErrClosed {
+			st.farewell()
+		}
+		_ = st.flush() // it is over; a write that failed before fails again
+	case errors.As(err, &failure):
+		b.unavailable(g, r, err)
+	case errors.Is(err, http.ErrNotSupported):
+		b.deny(g, r, http.StatusInternalServerError, err)
+	case err == ErrClosed:
+		b.dismiss(g, r)
+	}
+}
+
+// deny refuses a request. The reason is for the log, never for the client.
+func (b *Broker) deny(w http.ResponseWriter, r *http.Request, code int, err error) {
+	if err != nil {
+		b.opts.Logger.LogAttrs(r.Context(), slog.LevelWarn, "broker: request refused",
+			slog.String("remote", r.RemoteAddr), slog.Int("status", code), slog.Any("error", err))
+	}
+	http.Error(w, http.StatusText(code), code)
+}
+
+// unavailable asks a client to come back later, not all at once.
+func (b *Broker) unavailable(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
+	b.deny(w, r, http.StatusServiceUnavailable, err)
+}
+
+// dismiss answers a request to a Broker that has ended.
+func (b *Broker) dismiss(w http.ResponseWriter, r *http.Request) {
+	opts := b.writerOptions()
+	opts.Retry = b.spreadRetry()
+	if _, err := sse.NewWriter(w, r, opts); errors.Is(err, http.ErrNotSupported) {
+		b.deny(w, r, http.StatusInternalServerError, err)
+	}
+}
+
+// spreadRetry is a reconnection time for a client that is sent away: Retry, or
+// a second, and up to four more. All that are sent away together would
+// otherwise come back together.
+func (b *Broker) spreadRetry() time.Duration {
+	return max(b.opts.Retry, time.Second) + rand.N(4*time.Second)
+}
+
+func (b *Broker) writerOptions() *sse.WriterOptions {
+	return &sse.WriterOptions{Retry: b.opts.Retry, WriteTimeout: b.opts.WriteTimeout}
+}
+
+// StatusError is an error of [Options.Topics] with the HTTP status that the
+// client gets.
+type StatusError struct {
+	Code int   // 400 to 599; others stand for 500
+	Err  error // why, for the log; never sent. May be nil
+}
+
+// Error returns the status and the reason.
+func (e *StatusError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("broker: %d %s", e.Code, http.StatusText(e.Code))
+	}
+	return fmt.Sprintf("broker: %d %s: %v", e.Code, http.StatusText(e.Code), e.Err)
+}
+
+// Unwrap returns Err.
+func (e *StatusError) Unwrap() error { return e.Err }
+
+// statusOf is the status for an error of Options.Topics.
+func statusOf(err error) int {
+	var status *StatusError
+	switch {
+	case !errors.As(err, &status):
+		return http.StatusForbidden
+	case status.Code < 400 || status.Code > 599:
+		return http.StatusInternalServerError
+	default:
+		return status.Code
+	}
+}

@@ -1,0 +1,191 @@
+package broker
+
+import (
+	"bytes"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// A stream is the outlet of an HTTP subscriber. Its headers go out with the
+// first thing there is to write, so that a Store that fails before that can
+// still be answered with a status.
+type stream struct {
+	sub   *Subscription
+	guard *guard
+	r     *http.Request
+	w     *sse.Writer   // nil until the headers are out
+	buf   *bytes.Buffer // written, not sent; nil when there is nothing, for an idle stream is to cost little
+	timer *time.Timer   // when to look whether a heartbeat is due; nil: never
+	wrote time.Time     // the last write
+}
+
+// Buffers hold what is sent with one write. An event that is larger is sent on
+// its own, without a copy.
+const bufferSize = 32 << 10
+
+var buffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, bufferSize)) }}
+
+func newStream(sub *Subscription, g *guard, r *http.Request) *stream {
+	return &stream{sub: sub, guard: g, r: r}
+}
+
+// begin sends the headers, once.
+func (st *stream) begin() error {
+	if st.w != nil {
+		return nil
+	}
+	w, err := sse.NewWriter(st.guard, st.r, st.sub.b.writerOptions())
+	if err != nil {
+		return err
+	}
+	st.w = w
+	st.wrote = time.Now()
+	if d := st.sub.b.opts.Heartbeat; d > 0 {
+		st.timer = time.NewTimer(d)
+	}
+	return nil
+}
+
+func (st *stream) event(ev sse.Event, data []byte) error {
+	if err := st.begin(); err != nil {
+		return err
+	}
+	if data == nil {
+		var err error
+		b := st.available()
+		if data, err = ev.AppendTo(b); err != nil {
+			return err
+		}
+	}
+	return st.write(data)
+}
+
+func (st *stream) mark(id string) error {
+	if st.sub.b.opts.NoPriming {
+		return nil
+	}
+	if err := st.begin(); err != nil {
+		return err
+	}
+	data, err := sse.AppendID(st.available(), id)
+	if err != nil {
+		return err
+	}
+	return st.write(data)
+}
+
+func (st *stream) snapshot() ([]sse.Event, bool, error) {
+	take := st.sub.b.opts.Snapshot
+	if take == nil {
+		return nil, false, nil
+	}
+	// It may take its time, and the headers should not wait for it.
+	if err := st.begin(); err != nil {
+		return nil, true, err
+	}
+	events, err := take(st.r, st.sub.topics)
+	return events, true, err
+}
+
+// available returns the rest of the buffer, to encode in place.
+func (st *stream) available() []byte {
+	if st.buf == nil {
+		st.buf = buffers.Get().(*bytes.Buffer)
+	}
+	return st.buf.AvailableBuffer()
+}
+
+// write takes data for the next flush.
+func (st *stream) write(data []byte) error {
+	if st.buf == nil {
+		st.buf = buffers.Get().(*bytes.Buffer)
+	}
+	if st.buf.Len()+len(data) <= bufferSize {
+		st.buf.Write(data)
+		return nil
+	}
+	if err := st.send(); err != nil {
+		return err
+	}
+	if len(data) < bufferSize {
+		st.buf.Write(data)
+		return nil
+	}
+	_, err := st.w.Write(data)
+	return err
+}
+
+// send writes what the buffer holds.
+func (st *stream) send() error {
+	if st.buf == nil || st.buf.Len() == 0 {
+		return nil
+	}
+	_, err := st.w.Write(st.buf.Bytes())
+	st.buf.Reset()
+	return err
+}
+
+// flush sends all that was written, and the headers if nothing was yet.
+func (st *stream) flush() error {
+	if st.w == nil {
+		return st.begin()
+	}
+	if st.buf == nil {
+		return nil
+	}
+	err := st.send()
+	buffers.Put(st.buf)
+	st.buf = nil
+	if err != nil {
+		return err
+	}
+	st.wrote = time.Now()
+	return st.w.Flush()
+}
+
+func (st *stream) ticks() <-chan time.Time {
+	if st.timer == nil {
+		return nil
+	}
+	return st.timer.C
+}
+
+// due reports whether nothing has been written for the time of a heartbeat.
+// The timer is not touched by every write, but looked at when it fires.
+func (st *stream) due() bool {
+	rest := st.sub.b.opts.Heartbeat - time.Since(st.wrote)
+	if rest > 0 {
+		st.timer.Reset(rest)
+		return false
+	}
+	st.timer.Reset(st.sub.b.opts.Heartbeat)
+	return true
+}
+
+func (st *stream) beat() error {
+	st.wrote = time.Now()
+	return st.w.Comment("")
+}
+
+func (st *stream) failed(error) bool { return st.w == nil }
+
+// farewell is the last thing a client is told when the Broker ends.
+func (st *stream) farewell() {
+	_ = st.write(sse.AppendRetry(st.available(), st.sub.b.spreadRetry()))
+}
+
+// close ends the stream before its handler returns.
+func (st *stream) close() {
+	if st.timer != nil {
+		st.timer.Stop()
+	}
+	if st.buf != nil {
+		st.buf.Reset()
+		buffers.Put(st.buf)
+		st.buf = nil
+	}
+	st.guard.finish(st.sub.b.opts.WriteTimeout)
+}

@@ -1,0 +1,219 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// A Subscription is one subscriber's handle: what it has got so far, and its
+// place among the others. [Broker.Subscribe] and [Broker.Resume] return it.
+// Close may be called concurrently with everything; Events is for one goroutine
+// at a time.
+type Subscription struct {
+	b      *Broker
+	topics []string
+
+	// Guarded by the order lock.
+	reg       *registration // the current one; nil once nobody can register
+	through   string        // newest at the time of reg: what came before is in the Store, the rest in the queue
+	known     bool          // through is known; it is not before the Broker has started
+	serving   bool
+	interrupt context.CancelCauseFunc // ends the replay under way, if any
+	cut       func()                  // frees a blocked write; nil without HTTP
+
+	closed atomic.Bool // set under the order lock
+
+	// What has been handed out. Owned by the goroutine in run.
+	stage     stage
+	position  string // everything up to this ID is done; "" before the first
+	handed    string // newest ID that was handed out, or that a replay confirmed
+	held      item   // taken from the queue, not handed out yet
+	seen      uint64 // item.n of the newest item of the current registration
+	owed      bool   // the replay ends with a block that sets the ID to through
+	delivered uint64 // events since the last flush
+}
+
+// stage is where in the fixed order of a stream a subscription stands.
+type stage int
+
+const (
+	fresh    stage = iota // no cursor: Snapshot or Backlog come first
+	resuming              // the events after position come first
+	lost                  // the Gap has been told: all that is held after position comes first
+	live                  // the queue is next
+)
+
+// Reasons for which run leaves its parts; none is seen by a user.
+var (
+	errBehind = errors.New("broker: behind") // the queue was full
+	errBreak  = errors.New("broker: break")  // the loop over Events wants no more
+)
+
+// outlet is where a subscription's events go: an HTTP response, or a loop over
+// Events. An error ends the stream.
+type outlet interface {
+	event(ev sse.Event, data []byte) error              // data is the encoding of ev, or nil
+	mark(id string) error                               // everything up to id has been handed out
+	snapshot() (events []sse.Event, ok bool, err error) // the state to start with, if there is one
+	flush() error                                       // nothing more is queued for now
+
+	ticks() <-chan time.Time // when to look at due
+	due() bool               // nothing has been written for so long that something should be
+	beat() error             // writes something that means nothing
+
+	failed(err error) (final bool) // the Store failed; final: the stream has not begun, and ends with err
+}
+
+// Subscribe subscribes to the topics, or, without any, to the topic "". The
+// Subscription gets every event that is published on at least one of them from
+// now on, each once, after [Options.Backlog]. The slice is not kept. The error
+// is [ErrFull] or [ErrClosed].
+//
+// A Subscription holds its place until Close, or until Events has yielded
+// [ErrSlow] or [ErrClosed].
+func (b *Broker) Subscribe(topics ...string) (*Subscription, error) {
+	return b.Resume("", topics...)
+}
+
+// Resume is Subscribe for a subscriber that comes back: the events after
+// lastEventID come first, or [Options.Gap] and all that is held if some of them
+// are gone. "" is Subscribe.
+func (b *Broker) Resume(lastEventID string, topics ...string) (*Subscription, error) {
+	return b.subscribe(lastEventID, distinct(topics), nil)
+}
+
+// subscribe opens a subscription to topics, which it keeps. With cut, somebody
+// serves it from the start.
+func (b *Broker) subscribe(lastEventID string, topics []string, cut func()) (*Subscription, error) {
+	s := &Subscription{b: b, topics: topics, cut: cut, owed: true}
+	if lastEventID != "" {
+		s.stage, s.position, s.owed = resuming, lastEventID, false
+	}
+	b.order.Lock()
+	defer b.order.Unlock()
+	select {
+	case <-b.refusing:
+		return nil, ErrClosed
+	default:
+	}
+	if n := b.opts.MaxSubscribers; n > 0 && len(b.subs) >= n {
+		return nil, ErrFull
+	}
+	b.subs[s] = struct{}{}
+	b.registerLocked(s)
+	if cut != nil {
+		s.serving = true
+		b.serving++
+	}
+	return s, nil
+}
+
+// Close ends the subscription and gives its place free: a loop over Events ends
+// with [ErrClosed]. Closing again does nothing.
+func (s *Subscription) Close() {
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	s.closeLocked()
+}
+
+func (s *Subscription) closeLocked() {
+	if s.closed.Swap(true) {
+		return
+	}
+	delete(s.b.subs, s)
+	s.b.unregisterLocked(s) // closes the queue, which wakes up whoever waits for it
+	if s.interrupt != nil {
+		s.interrupt(ErrClosed)
+	}
+}
+
+// Events yields the subscription's events and waits for more. IDs that only
+// move the cursor are not seen; [Options.Gap] stands where events are missing.
+//
+// An error is the last element: the cause of the end of ctx, after which Events
+// may be called again and goes on where it was; [ErrClosed] after Close or the
+// end of the Broker; or [ErrSlow]. Breaking out of the loop ends nothing
+// either. What is queued while nobody ranges is subject to [Options.Slow].
+func (s *Subscription) Events(ctx context.Context) iter.Seq2[sse.Event, error] {
+	return func(yield func(sse.Event, error) bool) {
+		if !s.serve() {
+			yield(sse.Event{}, errors.New("broker: Events of one Subscription called concurrently"))
+			return
+		}
+		err := func() error {
+			defer s.unserve()
+			return s.run(ctx, &loop{s: s, yield: yield})
+		}()
+		if err != errBreak {
+			yield(sse.Event{}, err)
+		}
+	}
+}
+
+// loop is the outlet of Events.
+type loop struct {
+	s     *Subscription
+	yield func(sse.Event, error) bool
+}
+
+func (l *loop) event(ev sse.Event, _ []byte) error {
+	if !l.yield(ev, nil) {
+		return errBreak
+	}
+	return nil
+}
+
+func (l *loop) mark(string) error                    { return nil }
+func (l *loop) snapshot() ([]sse.Event, bool, error) { return nil, false, nil }
+func (l *loop) flush() error                         { return nil }
+func (l *loop) ticks() <-chan time.Time              { return nil }
+func (l *loop) due() bool                            { return false }
+func (l *loop) beat() error                          { return nil }
+func (l *loop) failed(error) bool                    { return false }
+
+// run hands out everything there is, in the order of the stream, until there
+// is a reason to end. Called again, it goes on where it was.
+func (s *Subscription) run(ctx context.Context, out outlet) error {
+	defer s.account()
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if s.stage != live {
+			if err := s.replay(ctx, out); err != nil {
+				return err
+			}
+		}
+		switch err := s.drain(ctx, out); err {
+		case errBehind:
+			// Slow is resumed in place: what follows is what a reconnect with
+			// the ID that was sent last would do.
+			s.b.stats.caughtUp.Add(1)
+			s.stage, s.seen = resuming, 0
+			s.b.reregister(s)
+		case ErrSlow:
+			s.b.stats.disconnected.Add(1)
+			s.Close()
+			return err
+		case ErrClosed:
+			s.Close()
+			return err
+		default:
+			return err
+		}
+	}
+}
+
+// account adds what has been delivered to the Broker's figures, which all
+// subscribers share: once per flush, or they would wait for each other's cores.
+func (s *Subscription) account() {
+	if s.delivered > 0 {
+		s.b.stats.delivered.Add(s.delivered)
+		s.delivered = 0
+	}
+}

@@ -1,0 +1,108 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/fanfare-go/fanfare/client"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
+)
+
+func TestTheEndOfTheContextEndsTheIteration(t *testing.T) {
+	reason := errors.New("no longer needed")
+	// end ranges over the events and returns how many there were and the last
+	// element's error. The context ends after 500 ms of fake time.
+	end := func(t *testing.T, p *peer, opts client.Options) (n int, last error) {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 500*time.Millisecond, reason)
+		defer cancel()
+		start := time.Now()
+		for _, err := range p.client(opts).Events(ctx) {
+			if last = err; err == nil {
+				n++
+			}
+		}
+		assert.Equal(t, 500*time.Millisecond, time.Since(start))
+		synctest.Wait()
+		return n, last
+	}
+	for _, protocol := range ssetest.Protocols {
+		over := &ssetest.ServerOptions{Protocol: protocol}
+		inBubble(t, fmt.Sprint(protocol, " before the response"), func(t *testing.T) {
+			n, err := end(t, serveAt(t, over, silence), client.Options{})
+			assert.Equal(t, 0, n)
+			assert.Equal(t, reason, err)
+		})
+		over = &ssetest.ServerOptions{Protocol: protocol}
+		inBubble(t, fmt.Sprint(protocol, " in the stream"), func(t *testing.T) {
+			n, err := end(t, serveAt(t, over, open("data: 1\n\n")), client.Options{})
+			assert.Equal(t, 1, n)
+			assert.Equal(t, reason, err)
+		})
+	}
+	inBubble(t, "in a wait", func(t *testing.T) {
+		p := serve(t, status(503))
+		n, err := end(t, p, client.Options{})
+		assert.Equal(t, 0, n)
+		assert.Equal(t, reason, err)
+		assert.Len(t, p.asked(), 1)
+	})
+	inBubble(t, "in Prepare", func(t *testing.T) {
+		p := serve(t)
+		_, err := end(t, p, client.Options{Prepare: func(req *http.Request) error {
+			<-req.Context().Done()
+			return req.Context().Err()
+		}})
+		assert.Equal(t, reason, err)
+		assert.Empty(t, p.asked())
+	})
+	inBubble(t, "while a refusal is read", func(t *testing.T) {
+		_, err := end(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(404)
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}), client.Options{})
+		assert.Equal(t, reason, err)
+	})
+	inBubble(t, "before it begins", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(reason)
+		p := serve(t)
+		var got []error
+		for _, err := range p.client(client.Options{}).Events(ctx) {
+			got = append(got, err)
+		}
+		assert.Equal(t, []error{reason}, got)
+		assert.Empty(t, p.asked())
+	})
+	inBubble(t, "in OnRetry, without another request", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		p := serve(t, whole("data: 1\n\n"))
+		var got []error
+		for _, err := range p.client(client.Options{OnRetry: func(error, time.Duration) { cancel(reason) }}).Events(ctx) {
+			got = append(got, err)
+		}
+		assert.Equal(t, []error{nil, reason}, got)
+		assert.Len(t, p.asked(), 1)
+	})
+	inBubble(t, "without the events that were received but not yet handed over", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		p := serve(t, whole("id: 1\ndata: 1\n\nid: 2\ndata: 2\n\nid: 3\ndata: 3\n\n"))
+		var got []error
+		c := p.client(client.Options{})
+		for _, err := range c.Events(ctx) {
+			got = append(got, err)
+			cancel(reason)
+		}
+		assert.Equal(t, []error{nil, reason}, got)
+		assert.Equal(t, "1", c.LastEventID())
+	})
+}

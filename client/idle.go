@@ -1,0 +1,63 @@
+package client
+
+import (
+	"io"
+	"time"
+)
+
+// A watch calls a function when it has been armed for too long. The zero watch
+// never does. It belongs to the goroutine that ranges over Events; the function
+// runs in one of its own.
+type watch struct {
+	timer *time.Timer
+	limit time.Duration
+	armed bool
+}
+
+// newWatch returns a disarmed watch, which never fires if limit is not positive.
+func newWatch(limit time.Duration, fire func()) watch {
+	if limit <= 0 {
+		return watch{}
+	}
+	t := time.AfterFunc(limit, fire)
+	t.Stop()
+	return watch{timer: t, limit: limit}
+}
+
+// arm starts the time, unless it is running already.
+func (w *watch) arm() {
+	if w.timer != nil && !w.armed {
+		w.armed = true
+		w.timer.Reset(w.limit)
+	}
+}
+
+// disarm stops the time.
+func (w *watch) disarm() {
+	if w.armed {
+		w.armed = false
+		w.timer.Stop()
+	}
+}
+
+// A source is the body of a response as the Decoder reads it.
+type source struct {
+	run   *run
+	body  io.Reader
+	watch *watch
+}
+
+// Read reads from the body. The watch is armed only meanwhile, and until a byte
+// has come: the time that the consumer takes over an event is not the server's.
+//
+// The Decoder asks for more once it has nothing left to say about what it has,
+// so this is also when an ID is taken over that a block without data has set.
+func (s *source) Read(p []byte) (int, error) {
+	s.run.setLastEventID(s.run.client.decoder.LastEventID())
+	s.watch.arm()
+	n, err := s.body.Read(p)
+	if n > 0 {
+		s.watch.disarm()
+	}
+	return n, err
+}

@@ -1,0 +1,107 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+const (
+	headerAccept       = "Accept"
+	headerCacheControl = "Cache-Control"
+	headerHost         = "Host"
+	headerLastEventID  = "Last-Event-Id" // in net/http's spelling: the key in an http.Header
+)
+
+// maxSentID is the longest ID that is sent. Common servers refuse header
+// fields beyond it, with a status that ends the stream.
+const maxSentID = 8 << 10
+
+// checkURL returns an error if no request can be made for the URL.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
+	if u.Scheme == "" || u.Host == "" {
+		return fmt.Errorf("client: URL %q without scheme or host", raw)
+	}
+	return nil
+}
+
+// ownHeader returns a copy of a header with canonical names, in which those
+// that the Client sets itself have the value it sets.
+func ownHeader(h http.Header) http.Header {
+	own := make(http.Header, len(h)+2)
+	for name, values := range h {
+		for _, v := range values {
+			own.Add(name, v)
+		}
+	}
+	own.Del(headerLastEventID)
+	if len(own[headerAccept]) == 0 {
+		own.Set(headerAccept, sse.MediaType)
+	}
+	if len(own[headerCacheControl]) == 0 {
+		own.Set(headerCacheControl, "no-cache")
+	}
+	return own
+}
+
+// request returns the request of one attempt, ready to be sent.
+func (c *Client) request(ctx context.Context, lastEventID string) (*http.Request, error) {
+	var body io.Reader
+	if len(c.opts.Body) > 0 {
+		body = bytes.NewReader(c.opts.Body) // which also makes a GetBody, for 307 and 308
+	}
+	req, err := http.NewRequestWithContext(ctx, c.opts.Method, c.url, body)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	req.Header = c.opts.Header.Clone()
+	if host := req.Header.Get(headerHost); host != "" {
+		req.Host = host // net/http takes it from here only
+		req.Header.Del(headerHost)
+	}
+	// Spec: "If the EventSource object's last event ID string is not the empty
+	// string, then: Let lastEventIDValue be the EventSource object's last
+	// event ID string, encoded as UTF-8. Set (`Last-Event-ID`,
+	// lastEventIDValue) in request's header list."
+	if lastEventID != "" {
+		if sendable(lastEventID) {
+			req.Header.Set(headerLastEventID, lastEventID)
+		} else if c.unsendable != lastEventID {
+			c.unsendable = lastEventID
+			c.log(ctx, slog.LevelWarn, "client: the last event ID cannot be sent in a header: connecting without one",
+				slog.Int("length", len(lastEventID)))
+		}
+	}
+	if c.opts.Prepare != nil {
+		if err := c.opts.Prepare(req); err != nil {
+			return nil, fmt.Errorf("client: prepare: %w", err)
+		}
+	}
+	return req, nil
+}
+
+// sendable reports whether the ID reaches the server unchanged in a header:
+// net/http refuses to send control characters, and blanks at the ends are lost
+// on the way. With a refused one every attempt would fail, for ever.
+func sendable(id string) bool {
+	if len(id) > maxSentID || strings.Trim(id, " \t") != id {
+		return false
+	}
+	for i := range len(id) {
+		if c := id[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,214 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+const (
+	maxErrorBody     = 4 << 10
+	errorBodyTimeout = 3 * time.Second
+)
+
+var (
+	// errOver is the end that is no error: a 204, or a consumer that has left.
+	errOver = errors.New("client: over")
+
+	// errReconnect is the cause with which Reconnect cancels a turn.
+	errReconnect = errors.New("client: reconnect")
+)
+
+// A run is one iteration over Events. It belongs to the goroutine that ranges.
+type run struct {
+	client      *Client
+	yield       func(sse.Event, error) bool
+	backoff     backoff
+	failed      int    // attempts in a row
+	lastEventID string // what client.lastEventID is, to be read without its lock
+}
+
+// An attempt is what has become of one request.
+type attempt struct {
+	err    error
+	final  bool // err ends the iteration whatever Retryable says
+	opened bool // there was a stream
+	proven bool // the stream had an event, or lived longer than MaxBackoff
+}
+
+// turn makes one attempt and waits for the next. It returns nil if that is due.
+//
+// Reconnect cancels the context of the turn, and so the attempt as well as the
+// wait, whichever it finds. A Reconnect that still finds this turn when it is
+// already over cancels nothing, and needs not: the next attempt starts after
+// that call. None is lost, and none is kept for a connection it was not meant for.
+func (r *run) turn(ctx context.Context) error {
+	c := r.client
+	turn, drop := context.WithCancelCause(ctx)
+	defer drop(nil)
+	c.mu.Lock()
+	c.drop = drop
+	c.mu.Unlock()
+
+	a := r.attempt(turn)
+	switch {
+	case a.err == errOver:
+		return errOver
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	if a.proven {
+		r.failed = 0
+		r.backoff.reset()
+	}
+	if turn.Err() != nil {
+		return nil // Reconnect: whatever the attempt ended with came from that
+	}
+	if !a.proven {
+		r.failed++
+	}
+	switch most := c.opts.MaxAttempts; {
+	case a.final:
+		return a.err
+	case !c.opts.Retryable(a.err):
+		return lastElement(a.err, a.opened, 0)
+	case most > 0 && r.failed >= most:
+		return lastElement(a.err, a.opened, r.failed)
+	}
+
+	retry, sent := c.decoder.LastRetry()
+	delay := r.backoff.next(retry, sent, retryAfter(a.err))
+	c.log(ctx, slog.LevelInfo, "client: reconnecting", slog.Any("err", a.err), slog.Duration("delay", delay))
+	if c.opts.OnRetry != nil {
+		c.opts.OnRetry(a.err, delay)
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-turn.Done():
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// attempt sends one request and, if a stream comes back, yields its events.
+func (r *run) attempt(turn context.Context) attempt {
+	c := r.client
+	ctx, cancel := context.WithCancelCause(turn)
+	defer cancel(nil)
+	req, err := c.request(ctx, r.lastEventID)
+	if err != nil {
+		return attempt{err: err, final: true}
+	}
+	w := newWatch(c.opts.IdleTimeout, func() { cancel(ErrIdle) })
+	defer w.disarm()
+
+	w.arm()
+	resp, err := c.http.Do(req)
+	w.disarm()
+	if err != nil {
+		return attempt{err: idleOr(ctx, err)}
+	}
+	defer func() {
+		// In this order: over HTTP/2, Close waits to tell the server,
+		// which may not be reading, unless the request is cancelled.
+		cancel(nil)
+		resp.Body.Close()
+	}()
+
+	// Spec: "if res's status is not 200, or if res's `Content-Type` is not
+	// `text/event-stream`, then fail the connection."
+	switch {
+	case resp.StatusCode == http.StatusNoContent:
+		return attempt{err: errOver}
+	case resp.StatusCode != http.StatusOK || !isStream(resp.Header.Get("Content-Type")):
+		return attempt{err: c.refusal(resp, func() { cancel(nil) })}
+	}
+	opened := time.Now()
+	if c.opts.OnConnect != nil {
+		shown := *resp
+		shown.Body = http.NoBody // the bytes are the Decoder's
+		c.opts.OnConnect(&shown)
+	}
+	c.decoder.Reset(&source{run: r, body: resp.Body, watch: &w}, r.lastEventID)
+	events, err := r.read(ctx)
+	return attempt{
+		err:    idleOr(ctx, err),
+		opened: true,
+		proven: events || time.Since(opened) > r.backoff.max,
+	}
+}
+
+// read yields the events of a stream until that ends. It reports whether there
+// were any, and how it ended: with errOver if the consumer has left, with ctx's
+// error if that was done before an event could be handed over, or else with
+// the Decoder's error.
+func (r *run) read(ctx context.Context) (events bool, err error) {
+	d := r.client.decoder
+	for {
+		ev, err := d.Decode()
+		if err != nil {
+			r.setLastEventID(d.LastEventID())
+			return events, err
+		}
+		// The end of the iteration and Reconnect cancel ctx before they
+		// return, so from then on nothing is handed over that had been
+		// parsed or buffered before. Its ID is not taken either.
+		if ctx.Err() != nil {
+			return events, ctx.Err()
+		}
+		r.setLastEventID(ev.ID)
+		events = true
+		if !r.yield(ev, nil) {
+			return events, errOver
+		}
+	}
+}
+
+// setLastEventID sets the Client's LastEventID.
+func (r *run) setLastEventID(id string) {
+	if id == r.lastEventID {
+		return
+	}
+	r.lastEventID = id
+	r.client.mu.Lock()
+	r.client.lastEventID = id
+	r.client.mu.Unlock()
+}
+
+// idleOr returns ErrIdle if that is why ctx was cancelled, and err if not.
+// net/http reports the cause in some places, and context.Canceled in others.
+func idleOr(ctx context.Context, err error) error {
+	if err != errOver && context.Cause(ctx) == ErrIdle {
+		return ErrIdle
+	}
+	return err
+}
+
+// isStream reports whether a Content-Type is that of a stream, with any
+// parameters or none: the encoding is UTF-8 whatever they say.
+func isStream(contentType string) bool {
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(mediaType), sse.MediaType)
+}
+
+// refusal returns the error for a response that is no stream. It calls cancel
+// if the body takes too long.
+func (c *Client) refusal(resp *http.Response, cancel func()) *ResponseError {
+	limit := errorBodyTimeout
+	if idle := c.opts.IdleTimeout; idle > 0 {
+		limit = min(limit, idle)
+	}
+	defer time.AfterFunc(limit, cancel).Stop()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what came before an error is kept
+	return &ResponseError{StatusCode: resp.StatusCode, Header: resp.Header, Body: body}
+}

@@ -1,0 +1,226 @@
+package sse
+
+import (
+	"errors"
+	"io"
+	"iter"
+	"math"
+	"time"
+)
+
+// DefaultMaxEventSize is the size in bytes of the largest event that a
+// [Decoder] accepts unless [Decoder.SetMaxEventSize] says otherwise.
+const DefaultMaxEventSize = 16 << 20
+
+// ErrTooLong is the error of a [Decoder] whose stream contains an event, or a
+// line, that exceeds the limit set by [Decoder.SetMaxEventSize].
+var ErrTooLong = errors.New("sse: event too long")
+
+// A Decoder reads events from a stream, as WHATWG HTML 9.2.6 (Interpreting an
+// event stream) says, exactly: it accepts every sequence of bytes and skips what
+// has no meaning. It delivers an event as soon as the end of its blank line has
+// been read, and reads no further as long as a complete event is in its buffer.
+//
+// The memory of a Decoder is bounded by a small multiple of the largest event
+// that it accepts; what a large event made it take, it gives back with the next
+// read.
+//
+// A Decoder is not safe for concurrent use. Use [NewDecoder] to make one.
+type Decoder struct {
+	lines     lineReader
+	block     block
+	lastID    string // the standard's last event ID string
+	lastType  string // of the last event that had one: streams repeat their types
+	retry     time.Duration
+	hasRetry  bool
+	limit     int // of an event, in bytes
+	onComment func(string)
+	err       error // final; nil as long as the stream goes on
+}
+
+// NewDecoder returns a Decoder that reads from r. It has a buffer of its own
+// and may read more from r than the events it returns need.
+func NewDecoder(r io.Reader) *Decoder {
+	d := new(Decoder)
+	d.SetMaxEventSize(DefaultMaxEventSize)
+	d.Reset(r, "")
+	return d
+}
+
+// Reset makes d read a new stream from r, with lastEventID as its last event
+// ID: the connection that resumes a stream goes on with the ID of the one
+// before, as browsers do. The reconnection time, the size limit and the
+// function for comments stay. Reset forgets the error and all that is left of
+// the old stream.
+func (d *Decoder) Reset(r io.Reader, lastEventID string) {
+	d.lines.reset(r)
+	d.block.clear()
+	d.lastID = lastEventID
+	d.err = nil
+}
+
+// SetMaxEventSize sets the size limit to n bytes. The size of an event is that
+// of its Data, its Type, and its ID if its own block sets one; an event of
+// exactly n bytes is accepted. No line may be longer than the field of such an
+// event either, so that an endless line is an error even if it is a comment.
+// What exceeds the limit ends the stream with [ErrTooLong].
+//
+// Zero stands for [DefaultMaxEventSize], a negative n for no limit. The new
+// limit holds for what is read from now on.
+func (d *Decoder) SetMaxEventSize(n int) {
+	const longestName = len("retry: ")
+	switch {
+	case n == 0:
+		n = DefaultMaxEventSize
+	case n < 0 || n > math.MaxInt-longestName-1:
+		n = math.MaxInt - longestName - 1
+	}
+	d.limit = n
+	d.lines.limit = n + longestName
+}
+
+// OnComment makes d call f with the text of each comment line: what follows
+// the colon, less one space at its beginning. f is called as the line is read,
+// within [Decoder.Decode] and before the event around it is complete; it must
+// not use d. nil, the default, skips comments.
+func (d *Decoder) OnComment(f func(text string)) { d.onComment = f }
+
+// LastEventID returns the last event ID of the stream: what a client that
+// reconnects sends as Last-Event-ID. It changes with each block that has an id
+// field, also if the block has no data and so is no event, as soon as the block
+// is complete. "" means that there is none.
+func (d *Decoder) LastEventID() string { return d.lastID }
+
+// Retry returns the reconnection time that the stream set last, or 0 if it set
+// none. It changes as soon as the line of a valid retry field is read. A time
+// beyond what a [time.Duration] holds is the longest there is.
+func (d *Decoder) Retry() time.Duration { return d.retry }
+
+// LastRetry is [Decoder.Retry] with one distinction more: ok tells a stream
+// that set 0, to reconnect at once, from one that set nothing.
+func (d *Decoder) LastRetry() (retry time.Duration, ok bool) { return d.retry, d.hasRetry }
+
+// Decode reads the next event. It blocks until one is complete or the stream
+// ends. An event is always returned without an error and an error without an
+// event. The strings of an event are the caller's to keep.
+//
+// The error is [io.EOF] if the stream has ended after a complete block or in a
+// comment, [io.ErrUnexpectedEOF] if it has ended inside a block, which is
+// discarded, [ErrTooLong], [io.ErrNoProgress] if the reader keeps returning
+// nothing, and otherwise what the reader returned. Every error is final: until
+// a Reset, Decode returns it again.
+func (d *Decoder) Decode() (Event, error) {
+	for d.err == nil {
+		line, ok := d.lines.next()
+		switch {
+		case !ok:
+			d.err = d.more()
+		case len(line) > 0:
+			d.err = d.field(line)
+		default:
+			// Spec: "If the line is empty (a blank line): Dispatch the event".
+			ev, ok, err := d.dispatch()
+			if ok {
+				return ev, nil
+			}
+			d.err = err
+		}
+	}
+	return Event{}, d.err
+}
+
+// Events returns an iterator over the events that are left in the stream. It
+// ends at [io.EOF]; any other error of [Decoder.Decode] is its last element,
+// with a zero Event. A loop that is left early can be continued by another, or
+// by Decode.
+func (d *Decoder) Events() iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			ev, err := d.Decode()
+			if err == io.EOF || !yield(ev, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Events returns an iterator over the events of the stream r, as
+// [Decoder.Events] does. The stream can be ranged over once.
+func Events(r io.Reader) iter.Seq2[Event, error] {
+	return NewDecoder(r).Events()
+}
+
+// more waits for more of the stream. At its end it returns the error that
+// Decode is to return.
+func (d *Decoder) more() error {
+	d.block.keep()
+	err := d.lines.fill()
+	if err != io.EOF {
+		return err
+	}
+	// Spec: "Once the end of the file is reached, any pending data must be
+	// discarded." A comment is no pending data.
+	if rest := d.lines.rest(); d.block.open || len(rest) > 0 && rest[0] != ':' {
+		return io.ErrUnexpectedEOF
+	}
+	return io.EOF
+}
+
+// dispatch ends the block. ok is false if it is no event.
+func (d *Decoder) dispatch() (ev Event, ok bool, err error) {
+	b := &d.block
+	ev = Event{ID: d.lastID, Retry: b.retry}
+	size := 0 // of what this block set
+	// Spec: "Set the last event ID string of the event source to the value of
+	// the last event ID buffer."
+	if b.id.set && b.data.set && b.plain && !b.id.kept && !b.data.kept {
+		off := cap(b.id.value) - cap(b.data.value)
+		if n := off + len(b.data.value); off > 0 && n <= 128 {
+			all := string(b.id.value[:n])
+			ev.ID = all[:len(b.id.value)]
+			ev.Data = all[off:]
+			d.lastID = ev.ID
+			b.clear()
+			return ev, true, nil
+		}
+	}
+	if b.id.set {
+		ev.ID = b.reuse(d.lastID, b.id.value)
+		size += len(ev.ID)
+	}
+	if len(b.typ.value) > 0 {
+		ev.Type = b.reuse(d.lastType, b.typ.value)
+		size += len(ev.Type)
+	}
+	if size+len(b.data.value) > d.limit {
+		return Event{}, false, ErrTooLong
+	}
+	// Spec: "If the data buffer is an empty string, set the data buffer and the
+	// event type buffer to the empty string and return." Each data field adds
+	// at least an LF to it, so that it is empty only if there was none.
+	if ok = b.data.set; ok {
+		ev.Data = b.text(b.data.value)
+		if size+len(ev.Data) > d.limit { // U+FFFD can be longer than what it replaces
+			return Event{}, false, ErrTooLong
+		}
+		d.lastType = ev.Type
+	}
+	d.lastID = ev.ID
+	b.clear()
+	return ev, ok, nil
+}
+
+// reuse returns b as text: last itself, if that is what b says.
+func (b *block) reuse(last string, v []byte) string {
+	if string(v) == last {
+		return last
+	}
+	return b.text(v)
+}
+
+func (b *block) text(v []byte) string {
+	if b.plain {
+		return string(v)
+	}
+	return text(v)
+}

@@ -1,0 +1,64 @@
+package sse
+
+import "unicode/utf8"
+
+// text returns b, which is UTF-8, as a string. What is ill-formed is replaced
+// by U+FFFD, as the Encoding standard's decoder does it. Neither a range loop
+// (one for each byte) nor [bytes.ToValidUTF8] (one for each run) does the same.
+func text(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	return string(appendText(make([]byte, 0, len(b)+utf8.UTFMax), b))
+}
+
+// appendText appends b to dst with one U+FFFD for every ill-formed sequence.
+func appendText(dst, b []byte) []byte {
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 {
+			n = illFormed(b[i:])
+			dst = utf8.AppendRune(dst, utf8.RuneError)
+		} else {
+			dst = append(dst, b[i:i+n]...)
+		}
+		i += n
+	}
+	return dst
+}
+
+// illFormed returns the length of the ill-formed sequence that b begins with:
+// the bytes that could have become a character, up to the first that could not,
+// or else one byte. An ASCII byte is never part of it.
+func illFormed(b []byte) int {
+	// Spec (Encoding, UTF-8 decoder): "0xC2 to 0xDF", "0xE0 to 0xEF" and "0xF0
+	// to 0xF4" begin a character; after "0xE0: set UTF-8 lower boundary to
+	// 0xA0", after "0xED: set UTF-8 upper boundary to 0x9F", and so on.
+	lower, upper, needed := byte(0x80), byte(0xBF), 0
+	switch c := b[0]; {
+	case 0xC2 <= c && c <= 0xDF:
+		needed = 1
+	case 0xE0 <= c && c <= 0xEF:
+		needed = 2
+		switch c {
+		case 0xE0:
+			lower = 0xA0
+		case 0xED:
+			upper = 0x9F
+		}
+	case 0xF0 <= c && c <= 0xF4:
+		needed = 3
+		switch c {
+		case 0xF0:
+			lower = 0x90
+		case 0xF4:
+			upper = 0x8F
+		}
+	}
+	n := 1
+	for n <= needed && n < len(b) && lower <= b[n] && b[n] <= upper {
+		lower, upper = 0x80, 0xBF
+		n++
+	}
+	return n
+}
