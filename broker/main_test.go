@@ -53,9 +53,9 @@ func resume(t testing.TB, b *broker.Broker, id string, topics ...string) *broker
 	return sub
 }
 
-// read returns what n events of sub say, each in the form of show. To be called
+// take returns what n events of sub say, each in the form of show. To be called
 // in a bubble: an event that does not come is a deadlock there.
-func read(t testing.TB, sub *broker.Subscription, n int) (got []string) {
+func take(t testing.TB, sub *broker.Subscription, n int) (got []string) {
 	t.Helper()
 	if n == 0 {
 		return nil

@@ -20,24 +20,24 @@ const (
 	topicOverhead = 16
 )
 
-const minRing = 16
+const minRing = 16 // slots
 
-// MemoryOptions bounds the history of a [MemoryStore]. The bounds hold
-// together, and the oldest events go first. All but the newest ID of a history
-// may go: an event that is larger than MaxBytes is not held at all.
+// MemoryOptions bounds the history of a [MemoryStore]. All bounds hold at once,
+// and the oldest events go first. An event that is larger than MaxBytes by
+// itself is not held at all, and nothing before it is.
 type MemoryOptions struct {
 	// MaxEvents is how many events are held. 0: 4096. Negative: no limit.
 	MaxEvents int
 
 	// MaxBytes is how many bytes are held: the strings of the events and of
-	// their topics, and 256 bytes for each event and 16 for each topic, which
-	// is about what they cost on top. A string that is part of a larger one
-	// keeps that in memory and counts for its own length. 0: 16 MiB.
+	// their topics, and 256 bytes for each event and 16 for each topic, about
+	// what they cost on top. A string that was cut out of a larger one counts
+	// for its own length, though it keeps all of that in memory. 0: 16 MiB.
 	// Negative: no limit.
 	MaxBytes int
 
-	// MaxAge is how long an event is held. An older event is not read any
-	// more; its memory is freed when the Store is next used. 0 or negative: no
+	// MaxAge is how long an event is held: at this age it is not read any
+	// more. Its memory is freed when the Store is next used. 0 or negative: no
 	// limit.
 	MaxAge time.Duration
 }
@@ -46,11 +46,12 @@ type MemoryOptions struct {
 // within the bounds of its [MemoryOptions].
 //
 // The ID of an event is the one its publisher gave it, or else the time the
-// Store was made, six random digits, and a number: a cursor of another
-// process, or of this one before it was restarted, is unknown and not mistaken
-// for another event. An ID is remembered, and a second event with it refused
-// with [ErrDuplicate], while its event is held or was the last to go. Publishers
-// must not use an ID again after that either.
+// Store was made, six random digits, a dash and a number: a cursor of another
+// process, or of this one before a restart, is unknown, and not mistaken for
+// that of another event. An ID is remembered, so that a second event with it is
+// refused with [ErrDuplicate], while its event is held or was the last to go.
+// After that, too, a publisher must not give it to another event: a cursor from
+// the first one would skip what lies between them.
 //
 // Its methods may be called concurrently.
 type MemoryStore struct {
@@ -243,9 +244,10 @@ func (s *MemoryStore) positionLocked(id string) (uint64, bool) {
 // generateLocked returns the next ID of the Store's own that no publisher has
 // used.
 func (s *MemoryStore) generateLocked() string {
+	var buf [64]byte
 	for {
 		s.sequence++
-		id := s.prefix + strconv.FormatUint(s.sequence, 10)
+		id := string(strconv.AppendUint(append(buf[:0], s.prefix...), s.sequence, 10))
 		if _, ok := s.positionLocked(id); !ok {
 			return id
 		}

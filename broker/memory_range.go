@@ -41,17 +41,17 @@ func (s *MemoryStore) Range(ctx context.Context, q Query) iter.Seq2[sse.Event, e
 	}
 }
 
-// A replay is where one call of Range stands.
-type replay struct {
+// A memoryRange is where one call of Range stands.
+type memoryRange struct {
 	next, through uint64 // positions still to be read; none if next > through
 	strict        bool   // an event from next on that was evicted unread is a gap
 	wants         func(topics []string) bool
 	page          []sse.Event // read, and not yet yielded; empty after an error
 }
 
-// seek returns the replay that q asks for, with nothing read.
-func (s *MemoryStore) seek(q Query) (*replay, error) {
-	r := &replay{strict: q.After != "", wants: matcher(q.Topics)}
+// seek returns the range that q asks for, with nothing read.
+func (s *MemoryStore) seek(q Query) (*memoryRange, error) {
+	r := &memoryRange{strict: q.After != "", wants: matcher(q.Topics)}
 	s.rlock()
 	defer s.mu.RUnlock()
 
@@ -78,7 +78,7 @@ func (s *MemoryStore) seek(q Query) (*replay, error) {
 
 // rewind leaves only the newest n events of r to be read. It looks for the
 // first of them from the end, so that none need be kept to find it.
-func (s *MemoryStore) rewind(ctx context.Context, r *replay, n int) error {
+func (s *MemoryStore) rewind(ctx context.Context, r *memoryRange, n int) error {
 	for p := r.through + 1; p > r.next; { // p and what follows has been looked at
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -120,9 +120,9 @@ func (s *MemoryStore) rewind(ctx context.Context, r *replay, n int) error {
 //   - Whatever has gone when r.next is after r.through was read or not asked
 //     for: read is not called again.
 //
-// A replay from the oldest event is not strict until it has yielded one: what
+// A range from the oldest event is not strict until it has yielded one: what
 // went before that was not the oldest any more.
-func (s *MemoryStore) read(ctx context.Context, r *replay) error {
+func (s *MemoryStore) read(ctx context.Context, r *memoryRange) error {
 	clear(r.page)
 	r.page = r.page[:0]
 	if ctx.Err() != nil {

@@ -155,7 +155,7 @@ func TestAStoreThatHangsStopsNeitherSubscribersNorClose(t *testing.T) {
 			published <- err
 		}()
 		synctest.Wait()
-		assert.Equal(t, []string{"2"}, read(t, sub, 1))
+		assert.Equal(t, []string{"2"}, take(t, sub, 1))
 		assert.Equal(t, 1, b.Stats().Subscribers)
 		subscribe(t, b)
 		require.NoError(t, b.Close())
@@ -174,9 +174,9 @@ func TestConcurrentPublishersHaveOneOrderForAllSubscribers(t *testing.T) {
 	for i := range publishers {
 		wg.Go(func() { publish(t, b, i*each, (i+1)*each-1, []string{"even", "odd"}[i%2]) })
 	}
-	first := read(t, subs[0], publishers*each)
+	first := take(t, subs[0], publishers*each)
 	for _, sub := range subs[1:] {
-		require.Equal(t, first, read(t, sub, publishers*each))
+		require.Equal(t, first, take(t, sub, publishers*each))
 	}
 	assert.ElementsMatch(t, numbers(0, publishers*each-1), first)
 	wg.Wait()

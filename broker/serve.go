@@ -86,6 +86,8 @@ func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 
 	var failure *storeError
 	switch {
+	case st.w != nil && b.ctx.Err() != nil:
+		// Closed: writing would only meet the deadline that freed others.
 	case st.w != nil:
 		if err == ErrClosed {
 			st.farewell()
@@ -96,7 +98,7 @@ func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 	case errors.Is(err, http.ErrNotSupported):
 		b.deny(g, r, http.StatusInternalServerError, err)
 	case err == ErrClosed:
-		b.dismiss(g, r)
+		b.dismiss(g.ResponseWriter, r)
 	}
 }
 

@@ -55,8 +55,7 @@ func (st *stream) event(ev sse.Event, data []byte) error {
 	}
 	if data == nil {
 		var err error
-		b := st.available()
-		if data, err = ev.AppendTo(b); err != nil {
+		if data, err = ev.AppendTo(st.available()); err != nil {
 			return err
 		}
 	}
@@ -98,37 +97,25 @@ func (st *stream) available() []byte {
 	return st.buf.AvailableBuffer()
 }
 
-// write takes data for the next flush.
+// write takes data for the next flush, which comes early when there is much:
+// the write timeout must not run while the Store is asked for more.
 func (st *stream) write(data []byte) error {
+	if st.buf != nil && st.buf.Len()+len(data) > bufferSize {
+		if err := st.send(st.buf.Bytes()); err != nil {
+			return err
+		}
+	}
+	if len(data) > bufferSize {
+		return st.send(data)
+	}
 	if st.buf == nil {
 		st.buf = buffers.Get().(*bytes.Buffer)
 	}
-	if st.buf.Len()+len(data) <= bufferSize {
-		st.buf.Write(data)
-		return nil
-	}
-	if err := st.send(); err != nil {
-		return err
-	}
-	if len(data) < bufferSize {
-		st.buf.Write(data)
-		return nil
-	}
-	_, err := st.w.Write(data)
-	return err
+	st.buf.Write(data)
+	return nil
 }
 
-// send writes what the buffer holds.
-func (st *stream) send() error {
-	if st.buf == nil || st.buf.Len() == 0 {
-		return nil
-	}
-	_, err := st.w.Write(st.buf.Bytes())
-	st.buf.Reset()
-	return err
-}
-
-// flush sends all that was written, and the headers if nothing was yet.
+// flush sends what was written, and the headers if they are not out yet.
 func (st *stream) flush() error {
 	if st.w == nil {
 		return st.begin()
@@ -136,14 +123,27 @@ func (st *stream) flush() error {
 	if st.buf == nil {
 		return nil
 	}
-	err := st.send()
-	buffers.Put(st.buf)
-	st.buf = nil
+	return st.send(st.buf.Bytes())
+}
+
+// send writes and flushes data, and lets the buffer go, which holds data or
+// nothing.
+func (st *stream) send(data []byte) error {
+	_, err := st.w.Write(data)
+	st.release()
 	if err != nil {
 		return err
 	}
 	st.wrote = time.Now()
 	return st.w.Flush()
+}
+
+func (st *stream) release() {
+	if st.buf != nil {
+		st.buf.Reset()
+		buffers.Put(st.buf)
+		st.buf = nil
+	}
 }
 
 func (st *stream) ticks() <-chan time.Time {
@@ -182,10 +182,6 @@ func (st *stream) close() {
 	if st.timer != nil {
 		st.timer.Stop()
 	}
-	if st.buf != nil {
-		st.buf.Reset()
-		buffers.Put(st.buf)
-		st.buf = nil
-	}
+	st.release()
 	st.guard.finish(st.sub.b.opts.WriteTimeout)
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,10 +41,9 @@ func TestASilentConnectionCountsAsLost(t *testing.T) {
 	inBubble(t, "while connecting", func(t *testing.T) {
 		p := serve(t)
 		transport := p.NewTransport()
-		dial, first := transport.DialContext, true
+		dial, dials := transport.DialContext, new(atomic.Int32)
 		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			if first {
-				first = false
+			if dials.Add(1) == 1 {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -38,7 +39,7 @@ func waits(t *testing.T, p *peer, opts client.Options, list ...time.Duration) (w
 }
 
 func TestTheWaitIsWhatOnRetryWasTold(t *testing.T) {
-	inBubble(t, "", func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		p := serve(t, status(503), whole("data: 1\n\n"))
 		at := []time.Duration{0}
 		opts := client.Options{OnRetry: func(_ error, delay time.Duration) { at = append(at, at[len(at)-1]+delay) }}
@@ -228,7 +229,7 @@ func TestANetworkErrorIsTriedAgain(t *testing.T) {
 }
 
 func TestAnEventThatIsTooLongEndsTheIteration(t *testing.T) {
-	inBubble(t, "", func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		p := serve(t, whole("data: 12345\n\ndata: 123456\n\n"))
 		opts := client.Options{MaxEventSize: 5}
 		assert.Equal(t, []string{"open", `event "": 12345`, "error: client: stream ended: sse: event too long"}, consume(t.Context(), p, opts))
@@ -236,7 +237,7 @@ func TestAnEventThatIsTooLongEndsTheIteration(t *testing.T) {
 }
 
 func TestTheLoggerIsToldWhatOnRetryIs(t *testing.T) {
-	inBubble(t, "", func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		p := serve(t, status(503))
 		var log bytes.Buffer
 		want := ""

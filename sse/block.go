@@ -16,7 +16,7 @@ type block struct {
 }
 
 // field processes a line that is not empty.
-func (d *Decoder) field(line []byte) error {
+func (d *Decoder) field(line []byte) {
 	// Spec: "If the line contains a U+003A COLON character (:): Collect the
 	// characters on the line before the first U+003A COLON character (:), and
 	// let field be that string. Collect the characters on the line after […]
@@ -27,7 +27,7 @@ func (d *Decoder) field(line []byte) error {
 		b.data.assign(line[6:])
 		b.plain = d.lines.plain && (b.plain || !b.open)
 		b.open = true
-		return nil
+		return
 	}
 	name, value := line, []byte(nil)
 	if i := bytes.IndexByte(line, ':'); i >= 0 {
@@ -43,7 +43,7 @@ func (d *Decoder) field(line []byte) error {
 		if d.onComment != nil {
 			d.onComment(text(value))
 		}
-		return nil
+		return
 	case "data":
 		// Spec: "Append the field value to the data buffer, then append a
 		// single U+000A LINE FEED (LF) character to the data buffer." The last
@@ -55,7 +55,7 @@ func (d *Decoder) field(line []byte) error {
 		}
 		b.data.addLine(value)
 		if len(b.data.value) > d.limit {
-			return ErrTooLong
+			d.err = ErrTooLong
 		}
 	case "event":
 		// Spec: "Set the event type buffer to the field value."
@@ -81,7 +81,7 @@ func (d *Decoder) field(line []byte) error {
 	}
 	b.plain = d.lines.plain && (b.plain || !b.open)
 	b.open = true
-	return nil
+	return
 }
 
 // reconnectionTime reads the value of a retry field: milliseconds.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,7 @@ var ErrTooLong = errors.New("sse: event too long")
 type Decoder struct {
 	lines     lineReader
 	block     block
+	slab      strings.Builder
 	lastID    string // the standard's last event ID string
 	lastType  string // of the last event that had one: streams repeat their types
 	retry     time.Duration
@@ -109,21 +111,13 @@ func (d *Decoder) LastRetry() (retry time.Duration, ok bool) { return d.retry, d
 // discarded, [ErrTooLong], [io.ErrNoProgress] if the reader keeps returning
 // nothing, and otherwise what the reader returned. Every error is final: until
 // a Reset, Decode returns it again.
-func (d *Decoder) Decode() (Event, error) {
+func (d *Decoder) Decode() (ev Event, err error) {
 	for d.err == nil {
-		line, ok := d.lines.next()
-		switch {
-		case !ok:
+		if d.scan(&ev) {
+			return ev, nil
+		}
+		if d.err == nil {
 			d.err = d.more()
-		case len(line) > 0:
-			d.err = d.field(line)
-		default:
-			// Spec: "If the line is empty (a blank line): Dispatch the event".
-			ev, ok, err := d.dispatch()
-			if ok {
-				return ev, nil
-			}
-			d.err = err
 		}
 	}
 	return Event{}, d.err
@@ -166,61 +160,68 @@ func (d *Decoder) more() error {
 	return io.EOF
 }
 
-// dispatch ends the block. ok is false if it is no event.
-func (d *Decoder) dispatch() (ev Event, ok bool, err error) {
+// dispatch ends the block and sets ev to its event. It reports whether there is
+// one.
+func (d *Decoder) dispatch(ev *Event) bool {
 	b := &d.block
-	ev = Event{ID: d.lastID, Retry: b.retry}
+	id, typ := d.lastID, ""
 	size := 0 // of what this block set
 	// Spec: "Set the last event ID string of the event source to the value of
 	// the last event ID buffer."
-	if b.id.set && b.data.set && b.plain && !b.id.kept && !b.data.kept {
-		off := cap(b.id.value) - cap(b.data.value)
-		if n := off + len(b.data.value); off > 0 && n <= 128 {
-			all := string(b.id.value[:n])
-			ev.ID = all[:len(b.id.value)]
-			ev.Data = all[off:]
-			d.lastID = ev.ID
-			b.clear()
-			return ev, true, nil
-		}
-	}
 	if b.id.set {
-		ev.ID = b.reuse(d.lastID, b.id.value)
-		size += len(ev.ID)
+		id = d.reuse(d.lastID, b.id.value)
+		size += len(id)
 	}
-	if len(b.typ.value) > 0 {
-		ev.Type = b.reuse(d.lastType, b.typ.value)
-		size += len(ev.Type)
+	if b.typ.set {
+		typ = d.reuse(d.lastType, b.typ.value)
+		d.lastType = typ
+		size += len(typ)
 	}
 	if size+len(b.data.value) > d.limit {
-		return Event{}, false, ErrTooLong
+		d.err = ErrTooLong
+		return false
 	}
+	isEvent := b.data.set
 	// Spec: "If the data buffer is an empty string, set the data buffer and the
 	// event type buffer to the empty string and return." Each data field adds
 	// at least an LF to it, so that it is empty only if there was none.
-	if ok = b.data.set; ok {
-		ev.Data = b.text(b.data.value)
+	if isEvent {
+		ev.Data = d.text(b.data.value)
 		if size+len(ev.Data) > d.limit { // U+FFFD can be longer than what it replaces
-			return Event{}, false, ErrTooLong
+			d.err = ErrTooLong
+			return false
 		}
-		d.lastType = ev.Type
+		ev.ID = id
+		ev.Type = typ
+		ev.Retry = b.retry
 	}
-	d.lastID = ev.ID
+	d.lastID = id
 	b.clear()
-	return ev, ok, nil
+	return isEvent
 }
 
 // reuse returns b as text: last itself, if that is what b says.
-func (b *block) reuse(last string, v []byte) string {
+func (d *Decoder) reuse(last string, v []byte) string {
 	if string(v) == last {
 		return last
 	}
-	return b.text(v)
+	return d.text(v)
 }
 
-func (b *block) text(v []byte) string {
-	if b.plain {
+func (d *Decoder) text(v []byte) string {
+	if !d.block.plain {
+		return text(v)
+	}
+	if len(v) > 64 {
 		return string(v)
 	}
-	return text(v)
+	s := &d.slab
+	n := s.Len()
+	if s.Cap()-n < len(v) {
+		s.Reset()
+		s.Grow(512)
+		n = 0
+	}
+	s.Write(v)
+	return s.String()[n:]
 }

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	minBuffer = 4 << 10  // bytes of a lineReader's first buffer
+	minBuffer = 16 << 10  // bytes of a lineReader's first buffer
 	roomy     = 64 << 10 // bytes of the largest buffer that outlives its line
-	slack     = 16       // bytes of a buffer that are never filled
+	slack     = 32       // bytes of a buffer that are never filled
 
 	maxEmptyReads = 100 // in a row, as in package bufio
 )
@@ -53,11 +53,35 @@ func (l *lineReader) reset(r io.Reader) {
 // next returns the next line that is complete, without its end. ok is false if
 // there is none: more has to be read with fill. The line is valid until then.
 func (l *lineReader) next() (line []byte, ok bool) {
-	i := l.lineEnd()
+	// Lines of a busy stream are short, mostly. Comparing some words takes no
+	// longer than one call of IndexByte, and shows in passing whether the line
+	// is plain. What is behind end is looked at and then not counted.
+	i := l.from
+	if i == l.end {
+		return nil, false
+	}
+	odd := uint64(0)
+	for stop := i + slack; ; i += 8 {
+		if i == stop {
+			i = l.search(min(i, l.end))
+			odd = highs
+			break
+		}
+		w := binary.LittleEndian.Uint64(l.buf[i:])
+		lf, cr := w^ones*'\n', w^ones*'\r'
+		odd |= w | (w-ones)&^w
+		// The lowest bit set is that of the first LF or CR: a borrow spoils
+		// only bytes above a zero.
+		if m := ((lf-ones)&^lf | (cr-ones)&^cr) & highs; m != 0 {
+			i += bits.TrailingZeros64(m) / 8
+			break
+		}
+	}
 	if i >= l.end {
 		l.from = l.end
 		return nil, false
 	}
+	l.plain = odd&highs == 0
 	line = l.buf[l.pos:i]
 	if l.buf[i] == '\r' {
 		if i+1 == l.end {
@@ -67,38 +91,17 @@ func (l *lineReader) next() (line []byte, ok bool) {
 		}
 	}
 	l.pos = i + 1
-	l.from = l.pos
+	l.from = i + 1
 	return line, true
 }
 
-// lineEnd returns where the next line end is. A result of l.end or more means
-// that there is none.
-func (l *lineReader) lineEnd() int {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
-	// Lines of a busy stream are short, mostly. Comparing 16 bytes in two words
-	// takes no longer than one call of IndexByte, and shows in passing whether
-	// the line is plain. What is behind end is looked at and then not counted.
-	from := l.from
-	odd := uint64(0)
-	l.plain = false
-	if from == l.end {
-		return from
-	}
-	for i := from; i < from+slack; i += 8 {
-		w := binary.LittleEndian.Uint64(l.buf[i:])
-		lf, cr := w^ones*'\n', w^ones*'\r'
-		odd |= w | (w-ones)&^w
-		// The lowest bit set is that of the first LF or CR: a borrow spoils
-		// only bytes above a zero.
-		if m := ((lf-ones)&^lf | (cr-ones)&^cr) & highs; m != 0 {
-			l.plain = odd&highs == 0
-			return i + bits.TrailingZeros64(m)/8
-		}
-	}
-	from = min(from+slack, l.end)
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// search returns where the first line end at or after from is, or end.
+func (l *lineReader) search(from int) int {
 	if l.lf < from {
 		l.lf = l.index('\n', from)
 	}

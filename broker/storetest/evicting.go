@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 
 	"github.com/fanfare-go/fanfare/broker"
 	"github.com/fanfare-go/fanfare/sse"
@@ -27,7 +26,7 @@ var evicting = []rule{
 		if d := difference(held, events[len(events)-len(held):]); d != "" {
 			tr.Fatalf("Range of the oldest %s", d)
 		}
-		s.want(broker.Query{Newest: n}, events[len(events)-n:])
+		s.want(broker.Query{Newest: n - 1}, events[len(events)-n+1:])
 		if last := s.last(); last != events[len(events)-1].ID {
 			tr.Fatalf("Last is %q, want the newest event's %q", last, events[len(events)-1].ID)
 		}
@@ -104,36 +103,39 @@ var evicting = []rule{
 		}
 	}},
 	{"those who range while events come and go miss none unawares", func(tr *trial) {
+		const readers, reads = 4, 40
 		n := 2 * tr.harness.PageSize
 		s, all := tr.small(n)
 		var mu sync.Mutex
-		var appended []sse.Event // with their places in it as data; guarded by mu
-		var ended atomic.Bool
-		defer ended.Store(true)
-		var wg sync.WaitGroup
-		errs := make([]error, 4)
-		for i := range errs {
-			wg.Go(func() {
-				for back := i; errs[i] == nil && !ended.Load(); back += 7 {
+		appended := s.fill(0, 2*all, "a") // with their places in it as data; guarded by mu
+		errs := make([]error, readers)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			together(readers, func(i int) {
+				for read := 0; read < reads && errs[i] == nil; read++ {
 					mu.Lock()
 					known := appended
 					mu.Unlock()
-					if len(known) > 0 {
-						errs[i] = s.missesNone(known, max(len(known)-1-back%(n+n/4), 0))
-					}
+					// From the newest event to well before the oldest held.
+					back := (read*readers + i) * (all + n/4) / (reads * readers)
+					errs[i] = s.missesNone(known, len(known)-1-back)
 				}
 			})
-		}
-		for i := range 5 * all {
-			ev := s.fill(i, 1, "a")[0]
-			mu.Lock()
-			appended = append(appended, ev)
-			mu.Unlock()
-		}
-		ended.Store(true)
-		wg.Wait()
-		if err := errors.Join(errs...); err != nil {
-			tr.Fatalf("%v", err)
+		}()
+		for {
+			select {
+			case <-done:
+				if err := errors.Join(errs...); err != nil {
+					tr.Fatalf("%v", err)
+				}
+				return
+			default:
+				ev := s.fill(len(appended), 1, "a")[0]
+				mu.Lock()
+				appended = append(appended, ev)
+				mu.Unlock()
+			}
 		}
 	}},
 }

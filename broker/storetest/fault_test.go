@@ -5,8 +5,6 @@ import (
 	"errors"
 	"iter"
 	"slices"
-	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/fanfare-go/fanfare/broker"
@@ -168,12 +166,12 @@ func restarting[E any](first, again iter.Seq2[E, error]) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		for e, err := range first {
 			if errors.Is(err, broker.ErrGap) {
-				break
+				again(yield)
+				return
 			}
 			if !yield(e, err) {
 				return
 			}
 		}
-		again(yield)
 	}
 }

@@ -89,33 +89,31 @@ var following = []rule{
 	{"between Range and Follow there is no hole", func(tr *trial) {
 		s := tr.open()
 		s.follower()
-		const rounds, publishers, each = 20, 4, 100
+		const rounds, each, publishers, every = 20, 3, 4, 100
 		appended := make(chan error, 1)
 		go func() {
 			errs := make([]error, publishers)
-			together(publishers, func(i int) { errs[i] = s.flood(each, "a") })
+			together(publishers, func(i int) { errs[i] = s.flood(every, "a") })
 			appended <- errors.Join(errs...)
 		}()
 		var seen [][]sse.Event
-		for range rounds {
+		for i := range rounds {
 			last := s.last()
+			s.fill(i, each, "b")
 			events, err := s.read(broker.Query{Through: last})
 			if err != nil {
 				tr.Fatalf("Range failed: %v", err)
 			}
 			t := s.follow(last)
-			for range min(10, publishers*each-len(events)) {
-				events = append(events, t.next().Event)
-			}
+			seen = append(seen, join(events, eventsOf(t.take(each))))
 			t.end()
-			seen = append(seen, events)
 		}
 		if err := <-appended; err != nil {
 			tr.Fatalf("%v", err)
 		}
 		all, err := s.read(broker.Query{})
-		if err != nil || len(all) != publishers*each {
-			tr.Fatalf("Range yielded %d events and the error %v, want %d events", len(all), err, publishers*each)
+		if want := rounds*each + publishers*every; err != nil || len(all) != want {
+			tr.Fatalf("Range yielded %d events and the error %v, want %d events", len(all), err, want)
 		}
 		for _, events := range seen {
 			if d := difference(events, all[:len(events)]); d != "" {

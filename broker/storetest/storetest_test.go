@@ -9,7 +9,10 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
 )
+
+func TestMain(m *testing.M) { ssetest.Main(m) }
 
 func TestALogKeepsTheRules(t *testing.T) {
 	Run(t, logs())
@@ -38,8 +41,8 @@ func TestRulesThatDoNotApplyAreSkipped(t *testing.T) {
 	}
 	delete(skipped, "")
 	assert.Equal(t, map[string]int{
-		"storetest: Harness.Reopen is nil":                      3,
-		"storetest: Harness.Small is nil":                       8,
+		"storetest: Harness.Reopen is nil":                            3,
+		"storetest: Harness.Small is nil":                             8,
 		"storetest: struct { broker.Store } is not a broker.Follower": 12,
 	}, skipped)
 }

@@ -20,6 +20,8 @@ type trail struct {
 	err      error               // how Follow ended; set before messages is closed
 }
 
+var errNone = errors.New("no error, though Follow ends with one")
+
 // follow calls Follow. The trail must be ended.
 func (s *subject) follow(after string) *trail {
 	f := s.follower()
@@ -59,7 +61,7 @@ func (t *trail) receive() (broker.Message, error) {
 	case ok:
 		return m, nil
 	case t.err == nil:
-		return m, errors.New("no error")
+		return m, errNone
 	default:
 		return m, t.err
 	}
@@ -69,7 +71,7 @@ func (t *trail) next() broker.Message {
 	t.Helper()
 	m, err := t.receive()
 	if err != nil {
-		t.Fatalf("Follow(%.60q) ended with %v, want an event", t.after, err)
+		t.Fatalf("Follow(%.60q) ended with the error %q, want an event", t.after, err)
 	}
 	return m
 }
@@ -104,7 +106,10 @@ func (t *trail) wantErr(want error) {
 	t.Helper()
 	m, err := t.receive()
 	t.end()
+	if err == nil {
+		t.Fatalf("Follow(%.60q) yielded %s, want the error %q", t.after, brief(m.Event), want)
+	}
 	if !errors.Is(err, want) {
-		t.Fatalf("Follow(%.60q) yielded %s or ended with %v, want %v", t.after, brief(m.Event), err, want)
+		t.Fatalf("Follow(%.60q) ended with the error %q, want %q", t.after, err, want)
 	}
 }

@@ -201,11 +201,19 @@ func difference(got, want []sse.Event) string {
 }
 
 func describe(q broker.Query) string {
-	return fmt.Sprintf("After: %.60q, Through: %.60q, Topics: %.60q, Newest: %d", q.After, q.Through, q.Topics, q.Newest)
+	topics := fmt.Sprintf("%.60q", q.Topics)
+	if len(q.Topics) > 5 {
+		topics = fmt.Sprintf("%d topics", len(q.Topics))
+	}
+	return fmt.Sprintf("After: %.60q, Through: %.60q, Topics: %s, Newest: %d", q.After, q.Through, topics, q.Newest)
 }
 
 func brief(ev sse.Event) string {
-	return fmt.Sprintf("{ID: %.60q, Type: %.60q, Data: %.60q, Retry: %v}", ev.ID, ev.Type, ev.Data, ev.Retry)
+	data := fmt.Sprintf("%.60q", ev.Data)
+	if n := len(ev.Data); n > 60 {
+		data += fmt.Sprintf("… (%d bytes)", n)
+	}
+	return fmt.Sprintf("{ID: %.60q, Type: %.60q, Data: %s, Retry: %v}", ev.ID, ev.Type, data, ev.Retry)
 }
 
 func ids(events []sse.Event) []string {

@@ -31,12 +31,12 @@ type FaultOptions struct {
 
 	// Kinds is what each fault is drawn from; a kind listed twice is twice as
 	// likely. With FaultNone among them connections get away. Nil is every
-	// kind but FaultNone, once.
+	// kind but FaultNone, once; empty is no faults but those of CutAll.
 	Kinds []Fault
 
 	// MinBytes and MaxBytes say how many of the server's bytes pass before a
-	// connection's first fault, and between one and the next: any number from
-	// MinBytes to MaxBytes is as likely. They count the bytes of the
+	// connection's first fault, and (but at least 1) between one and the next:
+	// any number from MinBytes to MaxBytes is as likely. They count the bytes of the
 	// connection, with all headers, and TLS if there is. A MaxBytes of 0 is
 	// 16 KiB, a negative one 0; it is raised to MinBytes if it is less. A
 	// negative MinBytes is 0.
@@ -89,6 +89,11 @@ func NewFaults(t testing.TB, opts *FaultOptions) *Faults {
 	if o.Kinds = slices.Clone(o.Kinds); o.Kinds == nil {
 		for k := FaultNone + 1; k < numFaults; k++ {
 			o.Kinds = append(o.Kinds, k)
+		}
+	}
+	for _, k := range o.Kinds {
+		if k < 0 || k >= numFaults {
+			panic(fmt.Sprintf("ssetest: NewFaults: there is no %v", k))
 		}
 	}
 	if o.MaxBytes == 0 {

@@ -77,9 +77,11 @@ type Injection struct {
 type plan struct {
 	*FaultOptions
 	rand *rand.Rand
-	at   int64
 	n    int // drawn so far
 	over bool
+
+	at     int64 // of the last one drawn, or the end of its trickle
+	placed bool  // one that does not open the connection was drawn
 }
 
 // Plan yields the faults that connection number n, counted from 1, gets in
@@ -115,7 +117,12 @@ func (p *plan) next() (Injection, bool) {
 		return Injection{}, false
 	}
 	if !i.Fault.opens() {
-		p.at += int64(p.MinBytes) + p.rand.Int64N(int64(p.MaxBytes-p.MinBytes)+1)
+		after := int64(p.MinBytes) + p.rand.Int64N(int64(p.MaxBytes-p.MinBytes)+1)
+		if p.placed {
+			after = max(after, 1) // or stalls at one byte would go on forever
+		}
+		p.at += after
+		p.placed = true
 	}
 	i.At = p.at
 	switch i.Fault {

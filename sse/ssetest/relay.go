@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,7 +27,7 @@ type relay struct {
 
 	mu     sync.Mutex // guards all below
 	closed bool
-	conns  []net.Conn // all there are: to close
+	conns  []net.Conn // all there are, the client first: to close
 }
 
 // start numbers a new connection from client and forwards it to server, or to
@@ -193,9 +194,14 @@ func (r *relay) down(i Injection, ok bool) {
 				r.pause(i.Pause)
 			}
 		case FaultGarbage:
-			if <-r.asked; r.end(i.Fault) {
-				r.client.Write([]byte(i.Data))
-				r.hangUp()
+			<-r.asked
+			select {
+			case <-r.gone: // nobody is there to be answered
+			default:
+				if r.end(i.Fault) {
+					r.client.Write([]byte(i.Data))
+					r.hangUp()
+				}
 			}
 			return
 		default:
@@ -241,7 +247,9 @@ func (r *relay) end(kind Fault) bool {
 		r.mu.Lock()
 		conns := r.conns
 		r.mu.Unlock()
-		for _, c := range conns {
+		// The client last: when up sees it end it closes the server in order,
+		// and a FIN must not come before the reset.
+		for _, c := range slices.Backward(conns) {
 			reset(c)
 		}
 	case FaultHalfClose:

@@ -217,18 +217,18 @@ const lastGoodbye = 10 * time.Second
 // end ends the response that w has sent all of.
 func (e End) end(w http.ResponseWriter, r *http.Request) {
 	switch e {
-	case Hang:
-		<-r.Context().Done()
+	case Finish:
 		return
-	case HalfClose, Reset:
-		if r.ProtoMajor == 1 {
-			break
-		}
-		fallthrough
+	case Hang:
+		// Aborted then, for it has not finished: over TLS the end of a
+		// response can still reach a client that is closing.
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
 	case Cut:
 		panic(http.ErrAbortHandler)
-	default:
-		return
+	}
+	if r.ProtoMajor > 1 {
+		panic(http.ErrAbortHandler)
 	}
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

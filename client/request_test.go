@@ -1,0 +1,208 @@
+package client_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/fanfare-go/fanfare/client"
+)
+
+// asks runs a Client against a server that cuts two connections and then says
+// 204, and returns the three requests without their times.
+func asks(t *testing.T, opts client.Options) []request {
+	p := serve(t, cut("id: 1\ndata: 1\n\n"), cut("data: 2\n\n"))
+	for _, err := range p.client(opts).Events(t.Context()) {
+		assert.NoError(t, err)
+	}
+	asked := p.asked()
+	for i := range asked {
+		asked[i].At = 0
+	}
+	return asked
+}
+
+// header returns a header from names and values.
+func header(namesAndValues ...string) http.Header {
+	h := make(http.Header)
+	for i := 0; i < len(namesAndValues); i += 2 {
+		h.Add(namesAndValues[i], namesAndValues[i+1])
+	}
+	return h
+}
+
+func TestEveryAttemptSendsTheSameRequest(t *testing.T) {
+	const sse, none = "text/event-stream", "no-cache"
+	inBubble(t, "by default GET with the headers of the standard", func(t *testing.T) {
+		later := request{Method: "GET", Path: "/events", Host: "sse.test:8080", Header: header("Accept", sse, "Cache-Control", none, "Last-Event-ID", "1")}
+		first := later
+		first.Header = header("Accept", sse, "Cache-Control", none)
+		assert.Equal(t, []request{first, later, later}, asks(t, client.Options{}))
+	})
+	inBubble(t, "from Options.LastEventID", func(t *testing.T) {
+		assert.Equal(t, header("Accept", sse, "Cache-Control", none, "Last-Event-ID", "0"), asks(t, client.Options{LastEventID: "0"})[0].Header)
+	})
+	inBubble(t, "with Method, Body and Header, which the caller may change at once", func(t *testing.T) {
+		body := []byte(`{"q":1}`)
+		h := header("Content-Type", "application/json", "X-Many", "a", "X-Many", "b", "Host", "virtual.test")
+		p := serve(t, cut("id: 1\ndata: 1\n\n"))
+		c := p.client(client.Options{Method: "POST", Body: body, Header: h})
+		copy(body, "mangled")
+		h.Set("Content-Type", "mangled")
+		h.Set("X-More", "mangled")
+		for _, err := range c.Events(t.Context()) {
+			assert.NoError(t, err)
+		}
+		for _, r := range p.asked() {
+			r.At = 0
+			r.Header.Del("Last-Event-ID")
+			assert.Equal(t, request{
+				Method: "POST", Path: "/events", Body: `{"q":1}`, Host: "virtual.test",
+				Header: header("Accept", sse, "Cache-Control", none, "Content-Type", "application/json", "X-Many", "a", "X-Many", "b"),
+			}, r)
+		}
+		assert.Equal(t, header("Content-Type", "mangled", "X-Many", "a", "X-Many", "b", "Host", "virtual.test", "X-More", "mangled"), h)
+	})
+	inBubble(t, "with any Method", func(t *testing.T) {
+		for _, r := range asks(t, client.Options{Method: "REPORT", Body: []byte("x")}) {
+			assert.Equal(t, "REPORT x", r.Method+" "+r.Body)
+		}
+	})
+	inBubble(t, "with Header's Accept and Cache-Control, but the Client's Last-Event-ID", func(t *testing.T) {
+		h := http.Header{"accept": {"text/*"}, "cache-CONTROL": {"max-age=0"}, "Last-Event-ID": {"x"}, "last-event-id": {"y"}, "Last-Event-Id": {"z"}}
+		asked := asks(t, client.Options{Header: h})
+		assert.Equal(t, header("Accept", "text/*", "Cache-Control", "max-age=0"), asked[0].Header)
+		assert.Equal(t, header("Accept", "text/*", "Cache-Control", "max-age=0", "Last-Event-ID", "1"), asked[1].Header)
+	})
+}
+
+func TestPrepareSeesEveryRequestBeforeItIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []http.Header
+		asked := asks(t, client.Options{Header: header("X-Own", "1"), Prepare: func(req *http.Request) error {
+			seen = append(seen, req.Header.Clone())
+			req.Header.Set("Authorization", strings.Repeat("x", len(seen)))
+			req.Header.Set("X-Own", "2")
+			return nil
+		}})
+		base := []string{"Accept", "text/event-stream", "Cache-Control", "no-cache"}
+		var want, sent []http.Header
+		for i, id := range []string{"", "1", "1"} {
+			h := header(base...)
+			if id != "" {
+				h.Set("Last-Event-ID", id)
+			}
+			h.Set("X-Own", "1")
+			want = append(want, h.Clone())
+			h.Set("X-Own", "2")
+			h.Set("Authorization", strings.Repeat("x", i+1))
+			sent = append(sent, h)
+		}
+		assert.Equal(t, want, seen)
+		for i, r := range asked {
+			assert.Equal(t, sent[i], r.Header)
+		}
+	})
+}
+
+func TestAnErrorOfPrepareEndsTheIteration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := serve(t)
+		expired := errors.New("token expired")
+		opts := client.Options{Prepare: func(*http.Request) error { return expired }, Retryable: func(error) bool { return true }}
+		var got []error
+		for _, err := range p.client(opts).Events(t.Context()) {
+			got = append(got, err)
+		}
+		if assert.Len(t, got, 1) {
+			assert.EqualError(t, got[0], "client: prepare: token expired")
+			assert.ErrorIs(t, got[0], expired)
+		}
+		assert.Empty(t, p.asked())
+	})
+}
+
+func TestAMethodThatIsNoneEndsTheIteration(t *testing.T) {
+	for _, err := range client.New("http://home.test/", &client.Options{Method: "NO METHOD"}).Events(t.Context()) {
+		assert.EqualError(t, err, `client: net/http: invalid method "NO METHOD"`)
+	}
+}
+
+func TestAnIDThatAHeaderCannotCarryIsNotSent(t *testing.T) {
+	for _, test := range []struct {
+		name, id string
+		sent     bool
+	}{
+		{"plain", "a-1", true},
+		{"inner blanks and tabs", "a b\tc", true},
+		{"beyond ASCII", "größer …", true},
+		{"not UTF-8", "\xff\xfe", true},
+		{"8 KiB", strings.Repeat("x", 8<<10), true},
+		{"more than 8 KiB", strings.Repeat("x", 8<<10+1), false},
+		{"1 MiB", strings.Repeat("x", 1<<20), false},
+		{"a control character", "a\x01b", false},
+		{"an escape", "\x1b[0m", false},
+		{"a DEL", "a\x7f", false},
+		{"a line end", "a\r\nX-Injected: 1", false},
+		{"a NUL", "a\x00", false},
+		{"a leading blank", " a", false},
+		{"a trailing blank", "a ", false},
+		{"a trailing tab", "a\t", false},
+		{"only a blank", " ", false},
+	} {
+		inBubble(t, test.name, func(t *testing.T) {
+			var log bytes.Buffer
+			p := serve(t, status(503), status(503))
+			c := p.client(client.Options{
+				LastEventID: test.id,
+				Logger:      slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+			})
+			for _, err := range c.Events(t.Context()) {
+				assert.NoError(t, err)
+			}
+			var want []string
+			warnings := 1
+			if test.sent {
+				want, warnings = []string{test.id}, 0
+			}
+			for _, r := range p.asked() {
+				assert.Equal(t, want, r.Header.Values("Last-Event-ID"))
+			}
+			assert.Len(t, p.asked(), 3)
+			assert.Equal(t, warnings, strings.Count(log.String(), "cannot be sent"), "warnings, however many attempts")
+			assert.Equal(t, test.id, c.LastEventID())
+		})
+	}
+	inBubble(t, "also if it came from the server, until another replaces it", func(t *testing.T) {
+		p := serve(t, whole("id: good\ndata: 1\n\nid: \x01\ndata: 2\n\n"), whole("data: 3\n\n"), whole("id: better\ndata: 4\n\n"))
+		assert.Equal(t, []string{
+			"open", `event "good": 1`, `event "\x01": 2`, "retry: EOF",
+			"open", `event "\x01": 3`, "retry: EOF",
+			"open", `event "better": 4`, "retry: EOF",
+		}, consume(t.Context(), p, client.Options{}))
+		assert.Equal(t, []string{"[]", "[]", "[]", "[better]"}, p.lastEventIDs())
+	})
+}
+
+func TestATimeoutOfTheHTTPClientIsWarnedOfOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		p := serve(t, open("data: 1\n\n"))
+		hc := *p.Client()
+		hc.Timeout = time.Second
+		opts := client.Options{HTTPClient: &hc, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+		for _, err := range p.client(opts).Events(t.Context()) {
+			assert.NoError(t, err)
+		}
+		assert.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
+		assert.Contains(t, log.String(), "Timeout")
+		assert.Len(t, p.asked(), 2, "and it is as harmful as the warning says")
+	})
+}

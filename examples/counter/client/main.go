@@ -1,0 +1,76 @@
+// Command client follows the counter of examples/counter: in place on a
+// terminal, line by line into a pipe. When the connection is lost it comes back
+// by itself, and goes on after the last number it has seen.
+//
+//	go run ./examples/counter/client
+package main
+
+import (
+	"context"
+	"flag"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/fanfare-go/fanfare/client"
+)
+
+func main() {
+	url := flag.String("url", "http://localhost:8080/events?stream=messages", "`URL` of the stream")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the first signal ends the client cleanly, a second one kills it
+	screen := &display{out: os.Stdout, notes: os.Stderr, inPlace: isTerminal(os.Stdout)}
+	if err := run(ctx, *url, screen); err != nil {
+		screen.note("%v", err)
+		os.Exit(1)
+	}
+}
+
+// run shows the numbers of the stream at url until ctx ends, the server says
+// that the stream is over, or something happens that no new attempt can heal.
+func run(ctx context.Context, url string, screen *display) error {
+	defer screen.endLine()
+	lost := false
+	c := client.New(url, &client.Options{
+		Header:      http.Header{"X-Forwarded-For": {"127.0.0.1"}},
+		MaxBackoff:  5 * time.Second,
+		IdleTimeout: 45 * time.Second, // the server sends a heartbeat every 15 s
+		OnRetry: func(err error, delay time.Duration) {
+			lost = true
+			reason := err.Error()
+			if err == io.EOF {
+				reason = "the server ended the stream"
+			}
+			screen.note("%s; trying again in %v", reason, delay.Round(100*time.Millisecond))
+		},
+		OnConnect: func(*http.Response) {
+			if lost {
+				screen.note("connected again")
+			}
+			lost = false
+		},
+	})
+	for ev, err := range c.Events(ctx) {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch ev.Type {
+		case "": // a number
+			err = screen.number(ev.Data)
+		case "gap":
+			screen.note("the server no longer has all that came after the last number")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
