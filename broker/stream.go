@@ -100,7 +100,7 @@ func (st *stream) available() []byte {
 // write takes data for the next flush, which comes early when there is much:
 // the write timeout must not run while the Store is asked for more.
 func (st *stream) write(data []byte) error {
-	if st.buf != nil && st.buf.Len()+len(data) > bufferSize {
+	if st.buf != nil && st.buf.Len() > 0 && st.buf.Len()+len(data) > bufferSize {
 		if err := st.send(st.buf.Bytes()); err != nil {
 			return err
 		}

@@ -301,16 +301,14 @@ var faults = []fault{
 	}},
 	{name: "Follow begins now, whatever the cursor", breaks: []string{
 		"Follow from an ID yields what came after it and what comes", "Follow from nowhere begins with the oldest event",
-		"between Range and Follow there is no hole", "Follow goes on where it was after a restart",
-	}, change: func(h *Harness) {
-		*h = fault{store: func(s *faulty) {
-			s.follow = func(ctx context.Context, after string) iter.Seq2[broker.Message, error] {
-				return func(yield func(broker.Message, error) bool) {
-					now, _ := s.Follower.Last(ctx)
-					s.Follower.Follow(ctx, now)(yield)
-				}
+		"between Range and Follow there is no hole",
+	}, store: func(s *faulty) {
+		s.follow = func(ctx context.Context, after string) iter.Seq2[broker.Message, error] {
+			return func(yield func(broker.Message, error) bool) {
+				now, _ := s.Follower.Last(ctx)
+				s.Follower.Follow(ctx, now)(yield)
 			}
-		}}.harness()
+		}
 	}},
 	{name: "Follow loses an event", breaks: []string{
 		"all who follow see the one order", "between Range and Follow there is no hole",

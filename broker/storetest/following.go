@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/fanfare-go/fanfare/broker"
 	"github.com/fanfare-go/fanfare/sse"
@@ -261,5 +260,5 @@ func eventsOf(messages []broker.Message) []sse.Event {
 	for i, m := range messages {
 		events[i] = m.Event
 	}
-	return slices.Clip(events)
+	return events
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 )
 
 // A contestant is a library, or a floor: a program that does nothing but what
@@ -60,15 +61,19 @@ func byName(name string) (contestant, error) {
 	return contestant{}, fmt.Errorf("compare: no contestant is called %q", name)
 }
 
-// alternate lets each of cs do the work once per round. The one that starts is
-// another in every round, so that nobody always runs after the same other.
+// alternate lets each of cs do the work once per round. Every round starts with
+// another one, and every second goes backwards, so that nobody always runs after
+// the same other.
 func alternate(ctx context.Context, rounds int, cs []contestant, work func(contestant) error) error {
 	for round := range rounds {
-		for i := range cs {
+		order := slices.Concat(cs[round%len(cs):], cs[:round%len(cs)])
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, c := range order {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			c := cs[(i+round)%len(cs)]
 			if err := work(c); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}

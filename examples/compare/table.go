@@ -114,14 +114,16 @@ func median(values []float64) float64 {
 	return sorted[half]
 }
 
-// number returns v with three digits that count, and thousands apart; "" for
-// NaN.
+// number returns v with two or three digits that count, and thousands apart; ""
+// for NaN.
 func number(v float64) string {
 	switch {
 	case math.IsNaN(v):
 		return ""
-	case v < 0.995:
-		return fmt.Sprintf("%.2g", v)
+	case v < 0.1:
+		return fmt.Sprintf("%.3f", v)
+	case v < 1:
+		return fmt.Sprintf("%.2f", v)
 	case v < 100:
 		return fmt.Sprintf("%.3g", v)
 	}

@@ -32,13 +32,13 @@ func TestTheTableHasMediansAndTheMediansOfTheRoundsRatios(t *testing.T) {
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 | cost | µs | 1 | 2 | 1.25 | 10 | 2 · 1.25 | 5 · 8 |
 | rate | 1/s | 10,000 | 5,000 | 8,000 | 1,000 | 2 · 1.25 | 5 · 8 |
-| only plain | ns |  | 0.5 |  |  |  |  |
+| only plain | ns |  | 0.50 |  |  |  |  |
 `, tab.String())
 }
 
-func TestNumbersHaveThreeDigitsThatCount(t *testing.T) {
+func TestNumbersHaveTheDigitsThatCount(t *testing.T) {
 	for v, want := range map[float64]string{
-		0.1234: "0.12", 0.994: "0.99", 0.996: "0.996", 1.234: "1.23", 12.34: "12.3",
+		0.0123: "0.012", 0.1234: "0.12", 0.994: "0.99", 0.996: "1.00", 1.234: "1.23", 12.34: "12.3",
 		99.96: "100", 123.4: "123", 1234: "1,234", 1234567: "1,234,567",
 	} {
 		assert.Equal(t, want, number(v))

@@ -154,6 +154,7 @@ func TestAClientThatDoesNotReadBlocksTheHandlerAtAKnownNumberOfBytes(t *testing.
 		defer c.Close()
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: sse.test\r\n\r\n")
 		time.Sleep(time.Hour)
+		srv.Close()
 		assert.Greater(t, wrote, buffer/2)
 		assert.LessOrEqual(t, wrote, buffer)
 	})

@@ -5,6 +5,38 @@ import (
 	"unicode/utf8"
 )
 
+const (
+	smallText = 64  // bytes of the longest string that shares an allocation
+	slabSize  = 512 // bytes that strings share
+)
+
+// text returns the value of a field of the block as a string.
+//
+// Small strings share an allocation with their neighbours in the stream: one
+// of their own takes longer than parsing the line. A strings.Builder only ever
+// appends, so that what was cut from it does not change.
+func (d *Decoder) text(value []byte) string {
+	if len(value) > smallText || d.block.odd != 0 {
+		return text(value)
+	}
+	s := &d.slab
+	if s.Cap()-s.Len() < len(value) {
+		s.Reset()
+		s.Grow(slabSize)
+	}
+	n := s.Len()
+	s.Write(value)
+	return s.String()[n:]
+}
+
+// reuse returns value as a string: last itself, if that is what it says.
+func (d *Decoder) reuse(last string, value []byte) string {
+	if string(value) == last {
+		return last
+	}
+	return d.text(value)
+}
+
 // text returns b, which is UTF-8, as a string. What is ill-formed is replaced
 // by U+FFFD, as the Encoding standard's decoder does it. Neither a range loop
 // (one for each byte) nor [bytes.ToValidUTF8] (one for each run) does the same.
@@ -66,15 +98,19 @@ func illFormed(b []byte) int {
 	return n
 }
 
-// isASCII is the fast path of utf8.Valid, three times as fast.
+// isASCII reports whether b is ASCII, in a third of the time that utf8.Valid
+// takes for it.
 func isASCII(b []byte) bool {
-	var w uint64
+	w := uint64(0)
 	for ; len(b) >= 32; b = b[32:] {
 		w = binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) |
 			binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
 		if w&highs != 0 {
 			return false
 		}
+	}
+	for ; len(b) >= 8; b = b[8:] {
+		w |= binary.LittleEndian.Uint64(b)
 	}
 	for _, c := range b {
 		w |= uint64(c)
