@@ -57,7 +57,7 @@ type MemoryOptions struct {
 type MemoryStore struct {
 	maxEvents int
 	maxBytes  int
-	maxAge    time.Duration // 0: no limit
+	maxAge    time.Duration // no limit unless positive
 	start     time.Time     // what record.age counts from
 	prefix    string        // of generated IDs
 
@@ -105,7 +105,7 @@ func NewMemoryStore(opts *MemoryOptions) *MemoryStore {
 	return &MemoryStore{
 		maxEvents: o.MaxEvents,
 		maxBytes:  o.MaxBytes,
-		maxAge:    max(o.MaxAge, 0),
+		maxAge:    o.MaxAge,
 		start:     now,
 		prefix:    prefix,
 		first:     1,

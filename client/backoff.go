@@ -67,10 +67,7 @@ func (b *backoff) reset() { b.waits = 0 }
 func (b *backoff) next(retry time.Duration, sent bool, after time.Duration) time.Duration {
 	start := b.min
 	if sent {
-		retry = min(retry, maxServerWait)
-		start = max(retry, time.Millisecond) // 0 would not double
-	} else {
-		retry = 0
+		start = max(min(retry, maxServerWait), time.Millisecond) // 0 would not double
 	}
 	wait := start
 	for range b.waits {
@@ -80,6 +77,6 @@ func (b *backoff) next(retry time.Duration, sent bool, after time.Duration) time
 		wait = min(2*wait, b.max)
 	}
 	b.waits++
-	wait = max(wait, retry, min(after, maxServerWait), leastWait)
+	wait = max(wait, min(after, maxServerWait), leastWait)
 	return wait + b.jitter(wait/2)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -48,7 +49,9 @@ func TestTheEndOfTheContextEndsTheIteration(t *testing.T) {
 	}
 	inBubble(t, "in a wait", func(t *testing.T) {
 		p := serve(t, status(503))
-		n, err := end(t, p, client.Options{})
+		prepared := 0
+		n, err := end(t, p, client.Options{Prepare: func(*http.Request) error { prepared++; return nil }})
+		assert.Equal(t, 1, prepared)
 		assert.Equal(t, 0, n)
 		assert.Equal(t, reason, err)
 		assert.Len(t, p.asked(), 1)
@@ -104,5 +107,40 @@ func TestTheEndOfTheContextEndsTheIteration(t *testing.T) {
 		}
 		assert.Equal(t, []error{nil, reason}, got)
 		assert.Equal(t, "1", c.LastEventID())
+	})
+}
+
+// A stuck is a connection on which writing blocks from the moment that hold is
+// closed until release is.
+type stuck struct {
+	net.Conn
+	hold, release chan struct{} // closed by the test
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	select {
+	case <-s.hold:
+		<-s.release
+	default:
+	}
+	return s.Conn.Write(p)
+}
+
+func TestLeavingTheLoopDoesNotWaitForTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := serveAt(t, &ssetest.ServerOptions{Protocol: ssetest.H2C}, open("data: 1\n\n"))
+		hold, release := make(chan struct{}), make(chan struct{})
+		transport := p.NewTransport()
+		dial := transport.DialContext
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			return &stuck{conn, hold, release}, err
+		}
+		for range p.client(client.Options{HTTPClient: &http.Client{Transport: transport}}).Events(t.Context()) {
+			synctest.Wait() // so that what HTTP/2 has to write about the event is written
+			close(hold)
+			break
+		}
+		close(release)
 	})
 }

@@ -49,8 +49,8 @@ func retryable(err error) bool {
 }
 
 // retryAfter returns the wait that a refusal asks for in its header
-// Retry-After, in seconds or as a date. It is 0 if err is no refusal, if there
-// is no such header, or if that makes no sense or lies in the past.
+// Retry-After, in seconds or as a date. It is not positive if err is no refusal,
+// if there is no such header, or if that makes no sense or lies in the past.
 func retryAfter(err error) time.Duration {
 	refused, ok := errors.AsType[*ResponseError](err)
 	if !ok {
@@ -62,7 +62,7 @@ func retryAfter(err error) time.Duration {
 		return time.Duration(min(seconds, uint64(maxServerWait/time.Second))) * time.Second
 	}
 	if date, err := http.ParseTime(after); err == nil {
-		return max(0, time.Until(date))
+		return time.Until(date)
 	}
 	return 0
 }

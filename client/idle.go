@@ -9,9 +9,8 @@ import (
 // never does. It belongs to the goroutine that ranges over Events; the function
 // runs in one of its own.
 type watch struct {
-	timer *time.Timer
+	timer *time.Timer // nil: never
 	limit time.Duration
-	armed bool
 }
 
 // newWatch returns a disarmed watch, which never fires if limit is not positive.
@@ -24,18 +23,16 @@ func newWatch(limit time.Duration, fire func()) watch {
 	return watch{timer: t, limit: limit}
 }
 
-// arm starts the time, unless it is running already.
+// arm starts the time anew.
 func (w *watch) arm() {
-	if w.timer != nil && !w.armed {
-		w.armed = true
+	if w.timer != nil {
 		w.timer.Reset(w.limit)
 	}
 }
 
 // disarm stops the time.
 func (w *watch) disarm() {
-	if w.armed {
-		w.armed = false
+	if w.timer != nil {
 		w.timer.Stop()
 	}
 }
@@ -47,8 +44,8 @@ type source struct {
 	watch *watch
 }
 
-// Read reads from the body. The watch is armed only meanwhile, and until a byte
-// has come: the time that the consumer takes over an event is not the server's.
+// Read reads from the body. The watch is armed only meanwhile: the time that the
+// consumer takes over an event is not the server's silence.
 //
 // The Decoder asks for more once it has nothing left to say about what it has,
 // so this is also when an ID is taken over that a block without data has set.
@@ -56,8 +53,6 @@ func (s *source) Read(p []byte) (int, error) {
 	s.run.setLastEventID(s.run.client.decoder.LastEventID())
 	s.watch.arm()
 	n, err := s.body.Read(p)
-	if n > 0 {
-		s.watch.disarm()
-	}
+	s.watch.disarm()
 	return n, err
 }

@@ -85,18 +85,25 @@ func TestASilentConnectionCountsAsLost(t *testing.T) {
 		assert.Equal(t, []time.Duration{28 * s}, at)
 		assert.Equal(t, []error{io.ErrUnexpectedEOF}, ends)
 	})
-	inBubble(t, "but not while the consumer takes its time", func(t *testing.T) {
+	inBubble(t, "but not while the consumer or a callback takes its time", func(t *testing.T) {
 		p := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			whole("data: 1\n\n")(w, r)
+			whole(": beat\n\ndata: 1\n\n")(w, r)
 			http.NewResponseController(w).Flush()
 			time.Sleep(time.Second)
 			io.WriteString(w, "data: 2\n\n")
 		})
 		var data []string
-		for ev, err := range p.client(client.Options{IdleTimeout: idle}).Events(t.Context()) {
+		hour := func() { time.Sleep(time.Hour) }
+		opts := client.Options{
+			IdleTimeout: idle,
+			Prepare:     func(*http.Request) error { hour(); return nil },
+			OnConnect:   func(*http.Response) { hour() },
+			OnComment:   func(string) { hour() },
+		}
+		for ev, err := range p.client(opts).Events(t.Context()) {
 			assert.NoError(t, err)
 			data = append(data, ev.Data)
-			time.Sleep(time.Hour)
+			hour()
 		}
 		assert.Equal(t, []string{"1", "2"}, data)
 	})

@@ -76,8 +76,7 @@ func (p *peer) asked() []request {
 	return p.requests
 }
 
-// lastEventIDs returns the Last-Event-ID headers of the requests so far; each
-// joins nothing: a request with two would show both.
+// lastEventIDs returns the list of Last-Event-ID headers of each request so far.
 func (p *peer) lastEventIDs() []string {
 	var ids []string
 	for _, r := range p.asked() {
@@ -86,7 +85,7 @@ func (p *peer) lastEventIDs() []string {
 	return ids
 }
 
-// client returns a Client of the peer with these options, and the network.
+// client returns a Client of the peer with these options.
 func (p *peer) client(opts client.Options) *client.Client {
 	if opts.HTTPClient == nil {
 		opts.HTTPClient = p.Client()
@@ -139,7 +138,7 @@ func status(code int, header ...string) http.HandlerFunc {
 func silence(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 // consume ranges over all events and returns what the client shows: "open",
-// "event id=… type=… data=…", "retry …" and "error …".
+// "event" or its type with the ID and the data, "retry: …" and "error: …".
 func consume(ctx context.Context, p *peer, opts client.Options) []string {
 	var log []string
 	say := func(format string, args ...any) { log = append(log, fmt.Sprintf(format, args...)) }

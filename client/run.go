@@ -42,7 +42,8 @@ type attempt struct {
 	proven bool // the stream had an event, or lived longer than MaxBackoff
 }
 
-// turn makes one attempt and waits for the next. It returns nil if that is due.
+// turn makes one attempt and waits for the next. It returns nil if that is due,
+// unless ctx has ended in the wait.
 //
 // Reconnect cancels the context of the turn, and so the attempt as well as the
 // wait, whichever it finds. A Reconnect that still finds this turn when it is
@@ -94,9 +95,6 @@ func (r *run) turn(ctx context.Context) error {
 	case <-timer.C:
 	case <-turn.Done():
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	return nil
 }
 
@@ -142,29 +140,29 @@ func (r *run) attempt(turn context.Context) attempt {
 	c.decoder.Reset(&source{run: r, body: resp.Body, watch: &w}, r.lastEventID)
 	events, err := r.read(ctx)
 	return attempt{
-		err:    idleOr(ctx, err),
+		err:    err,
 		opened: true,
 		proven: events || time.Since(opened) > r.backoff.max,
 	}
 }
 
 // read yields the events of a stream until that ends. It reports whether there
-// were any, and how it ended: with errOver if the consumer has left, with ctx's
-// error if that was done before an event could be handed over, or else with
-// the Decoder's error.
+// were any, and how it ended: with errOver if the consumer has left, with ErrIdle
+// or ctx's error if that was done before an event could be handed over, or else
+// with the Decoder's error.
 func (r *run) read(ctx context.Context) (events bool, err error) {
 	d := r.client.decoder
 	for {
 		ev, err := d.Decode()
 		if err != nil {
 			r.setLastEventID(d.LastEventID())
-			return events, err
+			return events, idleOr(ctx, err)
 		}
 		// The end of the iteration and Reconnect cancel ctx before they
 		// return, so from then on nothing is handed over that had been
 		// parsed or buffered before. Its ID is not taken either.
 		if ctx.Err() != nil {
-			return events, ctx.Err()
+			return events, idleOr(ctx, ctx.Err())
 		}
 		r.setLastEventID(ev.ID)
 		events = true
@@ -188,7 +186,7 @@ func (r *run) setLastEventID(id string) {
 // idleOr returns ErrIdle if that is why ctx was cancelled, and err if not.
 // net/http reports the cause in some places, and context.Canceled in others.
 func idleOr(ctx context.Context, err error) error {
-	if err != errOver && context.Cause(ctx) == ErrIdle {
+	if context.Cause(ctx) == ErrIdle {
 		return ErrIdle
 	}
 	return err

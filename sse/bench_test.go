@@ -2,66 +2,65 @@ package sse_test
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare/sse"
 )
 
 // chunk is the data of one event as language models stream it: 240 bytes.
-var chunk = `{"id":"chatcmpl-9x","object":"chat.completion.chunk","created":1730000000,"model":"m-4o","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}],"pad":"` + strings.Repeat("x", 50) + `"}`
+const chunk = `{"id":"chatcmpl-AbCdEfGhIjKlMnOpQrStUvWxYz012345","object":"chat.completion.chunk","created":1730000000,"model":"m-4o-2024-08-06","system_fingerprint":"fp_0ba0d124f1","choices":[{"index":0,"delta":{"content":" hello"},"finish_reason":null}]}`
 
 func BenchmarkEncode(b *testing.B) {
-	events := map[string]sse.Event{
-		"chunk":     {Data: chunk},
-		"number":    {ID: "12345", Data: "12345"},
-		"multiline": {Type: "update", Data: strings.Repeat("a line of text\n", 16)},
-	}
-	for name, ev := range events {
-		b.Run(name, func(b *testing.B) {
-			buf, err := ev.AppendTo(nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.SetBytes(int64(len(buf)))
+	for _, bench := range []struct {
+		name string
+		ev   sse.Event
+	}{
+		{"numbers", sse.Event{ID: "1234567", Data: "1234567"}},
+		{"chunk", sse.Event{Data: chunk}},
+		{"lines", sse.Event{Type: "update", Data: strings.Repeat("a line of text\n", 16)}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			buf, err := bench.ev.AppendTo(nil)
+			require.NoError(b, err)
+			size := len(buf)
+			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {
-				buf, _ = ev.AppendTo(buf[:0])
+				buf, _ = bench.ev.AppendTo(buf[:0])
 			}
+			require.Len(b, buf, size)
 		})
 	}
-	b.Run("copy", func(b *testing.B) {
-		buf := make([]byte, 0, 256)
+	b.Run("floor: copying the chunk", func(b *testing.B) {
+		buf := make([]byte, 0, len(chunk))
+		b.SetBytes(int64(len(chunk)))
 		for b.Loop() {
 			buf = append(buf[:0], chunk...)
 		}
-		b.SetBytes(int64(len(buf)))
 	})
 }
 
 func BenchmarkDecode(b *testing.B) {
-	streams := map[string]func(i int) string{
-		"number": func(i int) string { return fmt.Sprintf("id: %d\ndata: %d\n\n", i, i) },
-		"chunk":  func(i int) string { return "data: " + chunk + "\n\n" },
-		"crlf": func(i int) string {
-			return fmt.Sprintf("event: update\r\ndata: first line of %d\r\ndata: and the second one\r\n\r\n", i)
-		},
-		"long": func(i int) string { return "data: " + strings.Repeat("0123456789abcdef", 2048) + "\n\n" },
-	}
-	for _, name := range []string{"number", "chunk", "crlf", "long"} {
-		b.Run(name, func(b *testing.B) {
-			var stream bytes.Buffer
-			events := 0
-			for stream.Len() < 4<<20 {
-				stream.WriteString(streams[name](1_000_000 + events))
-				events++
-			}
-			b.SetBytes(int64(stream.Len()))
+	const size = 4 << 20
+	for _, bench := range []struct{ name, format string }{
+		{"numbers", "id: {i}\ndata: {i}\n\n"},
+		{"chunk", "data: " + chunk + "\n\n"},
+		{"named, CRLF, two lines", "event: update\r\ndata: first line of {i}\r\ndata: and the second one\r\n\r\n"},
+		{"32 KiB lines", "data: " + strings.Repeat("0123456789abcdef", 2048) + "\n\n"},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			events := size / len(bench.format)
+			stream := numbered(bench.format, events)
+			b.SetBytes(int64(len(stream)))
 			b.ReportAllocs()
+			r := bytes.NewReader(nil)
 			d := sse.NewDecoder(nil)
 			for b.Loop() {
-				d.Reset(bytes.NewReader(stream.Bytes()), "")
+				r.Reset(stream)
+				d.Reset(r, "")
 				n := 0
 				for _, err := range d.Events() {
 					if err != nil {
@@ -69,11 +68,22 @@ func BenchmarkDecode(b *testing.B) {
 					}
 					n++
 				}
-				if n != events {
-					b.Fatalf("got %d events, want %d", n, events)
-				}
+				require.Equal(b, events, n)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*events), "ns/event")
 		})
 	}
+	b.Run("floor: copying the lines of numbers", func(b *testing.B) {
+		stream := numbered("id: {i}\ndata: {i}\n\n", size/26)
+		lines := make([]byte, len(stream))
+		b.SetBytes(int64(len(stream)))
+		for b.Loop() {
+			n := 0
+			for rest := stream; len(rest) > 0; {
+				line, after, _ := bytes.Cut(rest, []byte{'\n'})
+				n += copy(lines[n:], line)
+				rest = after
+			}
+		}
+	})
 }

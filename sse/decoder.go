@@ -95,7 +95,7 @@ func (d *Decoder) LastEventID() string { return d.lastID }
 
 // Retry returns the reconnection time that the stream set last, or 0 if it set
 // none. It changes as soon as the line of a valid retry field is read. A time
-// beyond what a [time.Duration] holds is the longest there is.
+// that a [time.Duration] cannot hold becomes the longest that it can.
 func (d *Decoder) Retry() time.Duration { return d.retry }
 
 // LastRetry is [Decoder.Retry] with one distinction more: ok tells a stream

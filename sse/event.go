@@ -60,15 +60,18 @@ func (e Event) AppendTo(b []byte) ([]byte, error) {
 		}
 		size += len("event: \n") + len(e.Type)
 	}
+	var retry []byte
 	if e.Retry != 0 {
 		if e.Retry < 0 {
 			return b, &FieldError{Field: "retry", Value: e.Retry.String()}
 		}
-		size += maxRetryField
+		retry = appendRetryField(make([]byte, 0, maxRetryField), e.Retry)
+		size += len(retry)
 	}
 	multi := hasLineEnd(e.Data)
 	if multi {
-		size += lineEnds(e.Data) * len("data: \n")
+		ends, bytes := lineEnds(e.Data)
+		size += ends*len("data: \n") - bytes
 	}
 
 	b = slices.Grow(b, size)
@@ -82,9 +85,7 @@ func (e Event) AppendTo(b []byte) ([]byte, error) {
 		b = append(b, e.Type...)
 		b = append(b, '\n')
 	}
-	if e.Retry > 0 {
-		b = appendRetryField(b, e.Retry)
-	}
+	b = append(b, retry...)
 	if multi {
 		b = appendLines(b, "data: ", e.Data)
 		return append(b, '\n'), nil
@@ -105,7 +106,8 @@ func AppendComment(b []byte, text string) []byte {
 	if text == "" {
 		return append(b, ":\n\n"...)
 	}
-	b = slices.Grow(b, len(text)+(1+lineEnds(text))*len(": \n")+len("\n"))
+	ends, bytes := lineEnds(text)
+	b = slices.Grow(b, len(": \n\n")+len(text)+ends*len(": \n")-bytes)
 	b = appendLines(b, ": ", text)
 	return append(b, '\n')
 }
@@ -132,9 +134,8 @@ func AppendRetry(b []byte, d time.Duration) []byte {
 	if d < 0 {
 		return b
 	}
-	b = slices.Grow(b, maxRetryField+len("\n"))
-	b = appendRetryField(b, d)
-	return append(b, '\n')
+	retry := appendRetryField(make([]byte, 0, maxRetryField+1), d)
+	return append(b, append(retry, '\n')...)
 }
 
 // maxRetryField is the length of the longest retry field that a
@@ -180,13 +181,14 @@ func appendLines(b []byte, prefix, s string) []byte {
 	}
 }
 
-// lineEnds returns the number of line ends in s.
-func lineEnds(s string) int {
-	n := strings.Count(s, "\n")
+// lineEnds returns the number of line ends in s and of the bytes they take.
+func lineEnds(s string) (ends, bytes int) {
+	bytes = strings.Count(s, "\n")
 	if cr := strings.Count(s, "\r"); cr > 0 {
-		n += cr - strings.Count(s, "\r\n")
+		bytes += cr
+		return bytes - strings.Count(s, "\r\n"), bytes
 	}
-	return n
+	return bytes, bytes
 }
 
 func hasLineEnd(s string) bool {

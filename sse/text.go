@@ -16,7 +16,7 @@ const (
 // of their own takes longer than parsing the line. A strings.Builder only ever
 // appends, so that what was cut from it does not change.
 func (d *Decoder) text(value []byte) string {
-	if len(value) > smallText || d.block.odd != 0 {
+	if len(value) > smallText || d.block.odd != 0 && !isASCII(value) {
 		return text(value)
 	}
 	s := &d.slab

@@ -198,7 +198,8 @@ func ExampleFaults_Plan() {
 		fmt.Println(i.Fault, "at byte", i.At)
 	}
 	// Output:
-	// half-close at byte 6022
+	// trickle at byte 13151
+	// reset at byte 16922
 }
 
 // A proxy sits between a client and a server that know nothing of it.

@@ -36,9 +36,9 @@ type FaultOptions struct {
 
 	// MinBytes and MaxBytes say how many of the server's bytes pass before a
 	// connection's first fault, and (but at least 1) between one and the next:
-	// any number from MinBytes to MaxBytes is as likely. They count the bytes of the
-	// connection, with all headers, and TLS if there is. A MaxBytes of 0 is
-	// 16 KiB, a negative one 0; it is raised to MinBytes if it is less. A
+	// any number from MinBytes to MaxBytes is as likely. They count the bytes
+	// of the connection, with all headers, and TLS if there is. A MaxBytes of 0
+	// is 16 KiB, a negative one 0; it is raised to MinBytes if it is less. A
 	// negative MinBytes is 0.
 	MinBytes, MaxBytes int
 

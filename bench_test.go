@@ -1,0 +1,156 @@
+// Package fanfare_test holds the benchmarks: how fast fanfare is here, on this
+// machine, with nothing to install or to set. Everything runs on loopback and
+// ends by itself.
+//
+//	go test -run '^$' -bench .                           # all, in a few minutes
+//	go test -run '^$' -bench FanOutHTTP -cpuprofile cpu.out
+//	go test -run '^$' -bench 'FanOut$' -benchtime 1x     # one round of each size
+//
+// Nothing is measured that did not arrive: every delivery is checked to be the
+// next event of its subscriber, whole and unchanged, and a benchmark fails if
+// one is lost, comes twice, or had to be replayed because a queue was full. A
+// round ends when everybody has everything.
+//
+// A delivery is one event for one subscriber; ns/delivery and deliveries/s are
+// wall time, with publishing and receiving in them. cpu-ns/delivery is the CPU
+// time of the serving process alone (user and system, all cores), where the
+// system tells it. Subscribers over HTTP run in a child process, so that
+// allocations, CPU times and profiles are those of the server, and so that a
+// process needs only one descriptor for each.
+package fanfare_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
+)
+
+// burst is how many events are published at once where nothing else is said:
+// as many as a queue holds by default.
+const burst = 64
+
+// patience is how long a round may take before it fails for what is missing.
+const patience = time.Minute
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == childArg {
+		child(os.Stdin, os.Stdout)
+		return
+	}
+	ssetest.Main(m)
+}
+
+// BenchmarkFanOut delivers bursts of events of 64 bytes to subscriptions in
+// process, each ranged over by a goroutine of its own.
+//
+// The cost of a delivery should not depend on their number. It does where the
+// caches end: a subscription touches about 3 KiB for a burst (its queue of 1 KiB
+// and the stack of its goroutine are most of that), so with 1,000 of them it is
+// the second-level cache that no longer holds them, and with 10,000 the third.
+func BenchmarkFanOut(b *testing.B) {
+	for _, n := range []int{1, 100, 1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("subscriptions=%d", n), func(b *testing.B) {
+			c := newCrowd(b, broker.New(nil), burst)
+			c.join(n, "")
+			c.round("") // stacks grow and memory is touched for the first time
+			b.ReportAllocs()
+			used := newUsage(b)
+			for b.Loop() {
+				c.round("")
+			}
+			c.report(used, n*burst)
+		})
+	}
+}
+
+// BenchmarkTopics delivers each burst to the 10 subscriptions of one topic: to
+// the same every time, or to the next of 1,000.
+func BenchmarkTopics(b *testing.B) {
+	const each = 10
+	for _, n := range []int{1, 1_000} {
+		b.Run(fmt.Sprintf("topics=%d", n), func(b *testing.B) {
+			c := newCrowd(b, broker.New(nil), burst)
+			topics := topics(n)
+			for _, topic := range topics {
+				c.join(each, topic)
+				c.round(topic)
+			}
+			b.ReportAllocs()
+			used := newUsage(b)
+			for i := 0; b.Loop(); i = (i + 1) % n {
+				c.round(topics[i])
+			}
+			c.report(used, each*burst)
+		})
+	}
+}
+
+// BenchmarkPublishToOne publishes 64 events on 64 topics that have one
+// subscription each. How many other topics there are should not matter, and
+// neither how many shards a Broker has: it has one per core.
+func BenchmarkPublishToOne(b *testing.B) {
+	for _, bm := range []struct{ topics, shards int }{{64, 2}, {100_000, 2}, {100_000, 64}} {
+		b.Run(fmt.Sprintf("topics=%d/shards=%d", bm.topics, bm.shards), func(b *testing.B) {
+			cores := runtime.GOMAXPROCS(bm.shards)
+			c := newCrowd(b, broker.New(nil), 1)
+			runtime.GOMAXPROCS(cores)
+			topics := topics(bm.topics)
+			for _, topic := range topics {
+				c.join(1, topic)
+			}
+			c.round(topics...)
+			b.ReportAllocs()
+			used := newUsage(b)
+			for i := 0; b.Loop(); i = (i + burst) % (len(topics) - burst + 1) {
+				c.round(topics[i : i+burst]...)
+			}
+			c.report(used, burst)
+		})
+	}
+}
+
+// BenchmarkReplay resumes a subscription that is 1,000 events of 100 bytes
+// behind.
+func BenchmarkReplay(b *testing.B) {
+	const behind = 1_000
+	br := broker.New(nil)
+	b.Cleanup(func() { br.Close() })
+	p := newPublisher(br, 100)
+	if err := p.publish(1 + behind); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		next := firstSerial
+		sub, err := br.Resume(next.String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		n := 0
+		for ev, err := range sub.Events(b.Context()) {
+			if next.next(); err != nil || ev.ID != string(next[:]) || ev.Data != p.data {
+				b.Fatalf("got %+v, %v instead of event %s", ev, err, next)
+			}
+			if n++; n == behind {
+				break
+			}
+		}
+		sub.Close()
+	}
+	reportEvents(b, behind)
+	mustBeSmooth(b, br)
+}
+
+// topics returns the names of n topics.
+func topics(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("topic %d", i)
+	}
+	return names
+}

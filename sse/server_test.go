@@ -1,0 +1,202 @@
+package sse_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/sse"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
+)
+
+// A serveFunc runs h behind a real server, whose timeouts are all at one second,
+// and returns the response to one request.
+type serveFunc func(h http.HandlerFunc) *http.Response
+
+// eachProtocol runs f with each protocol, in a bubble.
+func eachProtocol(t *testing.T, f func(t *testing.T, serve serveFunc)) {
+	for _, p := range ssetest.Protocols {
+		t.Run(p.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f(t, func(h http.HandlerFunc) *http.Response {
+					srv := ssetest.Serve(t, h, &ssetest.ServerOptions{
+						Protocol: p,
+						Config: &http.Server{
+							ReadTimeout:       time.Second,
+							ReadHeaderTimeout: time.Second,
+							WriteTimeout:      time.Second,
+							IdleTimeout:       time.Second,
+						},
+					})
+					req := ssetest.NewRequest(srv.URL, "7")
+					req.RequestURI = ""
+					res, err := srv.Client().Do(req)
+					require.NoError(t, err)
+					t.Cleanup(func() { res.Body.Close() })
+					return res
+				})
+			})
+		})
+	}
+}
+
+func TestAStreamOutlivesTheServersTimeoutsAndItsOwn(t *testing.T) {
+	for name, wrap := range map[string]func(http.ResponseWriter) http.ResponseWriter{
+		"bare":    func(w http.ResponseWriter) http.ResponseWriter { return w },
+		"wrapped": func(w http.ResponseWriter) http.ResponseWriter { return wrapper{wrapper{w}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachProtocol(t, func(t *testing.T, serve serveFunc) {
+				start := time.Now()
+				res := serve(func(w http.ResponseWriter, r *http.Request) {
+					sw, err := sse.NewWriter(wrap(w), r, nil)
+					if !assert.NoError(t, err) {
+						return
+					}
+					for _, data := range []string{"a", "b"} {
+						time.Sleep(time.Hour)
+						assert.NoError(t, sw.Send(sse.Event{ID: sw.LastEventID(), Data: data}))
+					}
+					time.Sleep(time.Hour)
+				})
+				assert.Zero(t, time.Since(start), "the header comes at once")
+				assert.Equal(t, []string{"text/event-stream"}, res.Header["Content-Type"])
+				assert.Equal(t, outcome{
+					Events:      []sse.Event{{ID: "7", Data: "a"}, {ID: "7", Data: "b"}},
+					LastEventID: "7",
+					Err:         io.EOF,
+				}, decode(sse.NewDecoder(res.Body)))
+				assert.Equal(t, 3*time.Hour, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestAClientThatDoesNotReadEndsTheStreamAfterTheWriteTimeout(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, serve serveFunc) {
+		took := make(chan time.Duration, 1)
+		res := serve(func(w http.ResponseWriter, r *http.Request) {
+			sw, err := sse.NewWriter(w, r, &sse.WriterOptions{WriteTimeout: 5 * time.Second})
+			if !assert.NoError(t, err) {
+				return
+			}
+			time.Sleep(time.Minute)
+			start := time.Now()
+			ch := make(chan sse.Event, 200)
+			for range cap(ch) {
+				ch <- sse.Event{Data: strings.Repeat("x", 100_000)}
+			}
+			err = sw.SendAll(context.Background(), ch)
+			assert.Error(t, err)
+			assert.Equal(t, err, sw.Flush())
+			took <- time.Since(start)
+		})
+		// Where it is TLS, net/http closes the connection at once, and package
+		// tls gives its last record another five seconds.
+		assert.Contains(t, []time.Duration{5 * time.Second, 10 * time.Second}, <-took)
+		_, err := io.Copy(io.Discard, res.Body)
+		assert.Error(t, err, "this is not the end of a stream")
+	})
+}
+
+func TestALargeEventMayTakeLongerThanOneWriteTimeout(t *testing.T) {
+	const size = 10 << 20
+	eachProtocol(t, func(t *testing.T, serve serveFunc) {
+		res := serve(func(w http.ResponseWriter, r *http.Request) {
+			sw, err := sse.NewWriter(w, r, &sse.WriterOptions{WriteTimeout: 5 * time.Second})
+			if !assert.NoError(t, err) {
+				return
+			}
+			start := time.Now()
+			assert.NoError(t, sw.Send(sse.Event{Data: strings.Repeat("x", size)}))
+			assert.Greater(t, time.Since(start), 30*time.Second)
+		})
+		p := make([]byte, 64<<10)
+		read := 0
+		for {
+			n, err := io.ReadFull(res.Body, p)
+			if read += n; err != nil {
+				require.Contains(t, []error{io.EOF, io.ErrUnexpectedEOF}, err)
+				break
+			}
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, size+len("data: \n\n"), read)
+	})
+}
+
+func TestTheEndIsCleanAfterALongSilence(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, serve serveFunc) {
+		ch := make(chan sse.Event)
+		res := serve(func(w http.ResponseWriter, r *http.Request) {
+			sw, err := sse.NewWriter(w, r, &sse.WriterOptions{Heartbeat: -1})
+			if assert.NoError(t, err) {
+				assert.NoError(t, sw.SendAll(r.Context(), ch))
+			}
+		})
+		go func() {
+			ch <- sse.Event{Data: "a"}
+			time.Sleep(24 * time.Hour)
+			close(ch)
+		}()
+		got := decode(sse.NewDecoder(res.Body))
+		assert.Equal(t, outcome{Events: []sse.Event{{Data: "a"}}, Err: io.EOF}, got)
+	})
+}
+
+func TestAClientThatGoesEndsSendAll(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, serve serveFunc) {
+		ended := make(chan error, 1)
+		res := serve(func(w http.ResponseWriter, r *http.Request) {
+			sw, err := sse.NewWriter(w, r, nil)
+			if assert.NoError(t, err) {
+				ended <- sw.SendAll(context.Background(), nil)
+			}
+		})
+		time.Sleep(50 * time.Second) // in between two heartbeats
+		res.Body.Close()
+		assert.Equal(t, context.Canceled, <-ended)
+	})
+}
+
+// What a client that does not read leaves room for is written without waiting;
+// the end of the response then meets a full buffer, when no method of the
+// Writer can be called any more.
+func TestTheEndOfTheResponseHasADeadlineToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const end = "0\r\n\r\n"
+		response := func(buffer int, wait time.Duration) string {
+			nw := ssetest.NewNetwork(&ssetest.NetworkOptions{Buffer: buffer})
+			srv := ssetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				sw, err := sse.NewWriter(w, r, nil)
+				if assert.NoError(t, err) {
+					assert.NoError(t, sw.SendAll(r.Context(), queued("a")))
+				}
+			}), &ssetest.ServerOptions{Network: nw})
+			defer srv.Close()
+			conn, err := nw.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: sse.test\r\nConnection: close\r\n\r\n")
+			require.NoError(t, err)
+			time.Sleep(wait)
+			body, err := io.ReadAll(conn)
+			require.NoError(t, err)
+			return string(body)
+		}
+		whole := response(-1, 0)
+		require.True(t, strings.HasSuffix(whole, end))
+		most := strings.TrimSuffix(whole, end)
+		inTime, tooLate := response(len(most), 9*time.Second), response(len(most), 11*time.Second)
+		assert.True(t, strings.HasSuffix(inTime, end), inTime)
+		assert.False(t, strings.HasSuffix(tooLate, end), tooLate)
+		assert.Len(t, tooLate, len(most))
+	})
+}

@@ -1,0 +1,294 @@
+package sse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// A journal is an http.ResponseWriter that writes down what is asked of it.
+type journal struct {
+	header http.Header
+	log    []string
+	body   strings.Builder
+	err    error // of the next Write or Flush
+}
+
+func newJournal() *journal { return &journal{header: http.Header{}} }
+
+func (j *journal) add(format string, args ...any) {
+	j.log = append(j.log, fmt.Sprintf(format, args...))
+}
+
+// done returns what was asked since the last time.
+func (j *journal) done() (log []string) {
+	log, j.log = j.log, nil
+	return log
+}
+
+func (j *journal) Header() http.Header  { return j.header }
+func (j *journal) WriteHeader(code int) { j.add("header %d", code) }
+func (j *journal) Write(p []byte) (int, error) {
+	j.add("write %d", len(p))
+	j.body.Write(p)
+	return len(p), j.err
+}
+func (j *journal) FlushError() error { j.add("flush"); return j.err }
+func (j *journal) SetReadDeadline(t time.Time) error {
+	j.add("read deadline %s", deadline(t))
+	return nil
+}
+func (j *journal) SetWriteDeadline(t time.Time) error {
+	j.add("deadline %s", deadline(t))
+	return nil
+}
+
+func deadline(t time.Time) string {
+	if t.IsZero() {
+		return "none"
+	}
+	return time.Until(t).String() // exact, in a bubble
+}
+
+// A wrapper is a middleware's ResponseWriter.
+type wrapper struct{ http.ResponseWriter }
+
+func (w wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// bubble runs f on fake time, with a Writer on a journal that has begun.
+func bubble(t *testing.T, opts *sse.WriterOptions, f func(t *testing.T, j *journal, w *sse.Writer)) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		w, err := sse.NewWriter(j, httptest.NewRequest("GET", "/", nil), opts)
+		require.NoError(t, err)
+		j.done()
+		f(t, j, w)
+	})
+}
+
+func TestNewWriterSendsTheHeaderAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		j.header.Set("Content-Length", "5")
+		j.header.Set("Content-Type", "text/plain")
+		j.header.Set("X-Other", "kept")
+		_, err := sse.NewWriter(wrapper{wrapper{j}}, httptest.NewRequest("GET", "/", nil), nil)
+		require.NoError(t, err)
+		assert.Equal(t, http.Header{
+			"Content-Type":      {"text/event-stream"},
+			"Cache-Control":     {"no-cache, no-transform"},
+			"X-Accel-Buffering": {"no"},
+			"X-Other":           {"kept"},
+		}, j.header)
+		assert.Equal(t, []string{"read deadline none", "header 200", "deadline 10s", "flush", "deadline none"}, j.done())
+	})
+}
+
+func TestNewWriterKeepsTheCallersCachingAndBuffering(t *testing.T) {
+	j := newJournal()
+	j.header.Set("Cache-Control", "private")
+	j.header["X-Accel-Buffering"] = nil // not to be sent
+	_, err := sse.NewWriter(j, httptest.NewRequest("GET", "/", nil), nil)
+	require.NoError(t, err)
+	assert.Equal(t, http.Header{
+		"Content-Type":      {"text/event-stream"},
+		"Cache-Control":     {"private"},
+		"X-Accel-Buffering": nil,
+	}, j.header)
+}
+
+func TestRetryIsSentFirstAndWithTheHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		opts := &sse.WriterOptions{Retry: 1500 * time.Millisecond, WriteTimeout: time.Second}
+		_, err := sse.NewWriter(j, httptest.NewRequest("GET", "/", nil), opts)
+		require.NoError(t, err)
+		assert.Equal(t, "retry: 1500\n\n", j.body.String())
+		assert.Equal(t, []string{"read deadline none", "header 200", "deadline 1s", "write 13", "flush", "deadline none"}, j.done())
+	})
+}
+
+func TestAWriterThatCannotFlushIsLeftAlone(t *testing.T) {
+	j := newJournal()
+	j.header.Set("Content-Length", "5")
+	w, err := sse.NewWriter(wrapper{struct{ http.ResponseWriter }{j}}, httptest.NewRequest("GET", "/", nil), nil)
+	assert.Nil(t, w)
+	assert.ErrorIs(t, err, http.ErrNotSupported)
+	assert.ErrorContains(t, err, "sse: ")
+	assert.Empty(t, j.done())
+	assert.Equal(t, http.Header{"Content-Length": {"5"}}, j.header)
+}
+
+func TestAWriterWithoutDeadlinesIsNoError(t *testing.T) {
+	rec := httptest.NewRecorder()
+	w, err := sse.NewWriter(rec, httptest.NewRequest("GET", "/", nil), nil)
+	require.NoError(t, err)
+	assert.True(t, rec.Flushed)
+	require.NoError(t, w.Send(sse.Event{ID: "1", Data: "a"}))
+	require.NoError(t, w.Comment("b"))
+	ch := make(chan sse.Event, 1)
+	ch <- sse.Event{Data: "c"}
+	close(ch)
+	require.NoError(t, w.SendAll(t.Context(), ch))
+	assert.Equal(t, "id: 1\ndata: a\n\n: b\n\ndata: c\n\n", rec.Body.String())
+}
+
+func TestEveryWriteHasADeadlineThatIsGoneAfterTheFlush(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, j *journal, w *sse.Writer) {
+		require.NoError(t, w.Send(sse.Event{Data: "a"}))
+		assert.Equal(t, []string{"deadline 10s", "write 9", "flush", "deadline none"}, j.done())
+
+		require.NoError(t, w.Comment(""))
+		assert.Equal(t, []string{"deadline 10s", "write 3", "flush", "deadline none"}, j.done())
+
+		require.NoError(t, w.Flush())
+		assert.Equal(t, []string{"deadline 10s", "flush", "deadline none"}, j.done())
+	})
+}
+
+func TestTheDeadlineIsRenewedForEvery64KiB(t *testing.T) {
+	bubble(t, &sse.WriterOptions{WriteTimeout: time.Minute}, func(t *testing.T, j *journal, w *sse.Writer) {
+		require.NoError(t, w.Send(sse.Event{Data: strings.Repeat("x", 150_000-8)}))
+		assert.Equal(t, []string{
+			"deadline 1m0s", "write 65536", "deadline 1m0s", "write 65536", "deadline 1m0s", "write 18928",
+			"flush", "deadline none",
+		}, j.done())
+
+		for range 5 {
+			n, err := w.Write(make([]byte, 20_000))
+			require.NoError(t, err)
+			require.Equal(t, 20_000, n)
+		}
+		require.NoError(t, w.Flush())
+		assert.Equal(t, []string{
+			"deadline 1m0s", "write 20000", "write 20000", "write 20000", "deadline 1m0s", "write 20000", "write 20000",
+			"flush", "deadline none",
+		}, j.done())
+	})
+}
+
+func TestANegativeWriteTimeoutRemovesTheServersDeadlineAndSetsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		w, err := sse.NewWriter(j, httptest.NewRequest("GET", "/", nil), &sse.WriterOptions{WriteTimeout: -1, Heartbeat: time.Second})
+		require.NoError(t, err)
+		require.NoError(t, w.Send(sse.Event{Data: strings.Repeat("x", 70_000)}))
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, w.SendAll(ctx, nil), context.DeadlineExceeded)
+		assert.Equal(t, []string{
+			"read deadline none", "deadline none", "header 200", "flush",
+			"write 65536", "write 4472", "flush", "write 3", "flush",
+		}, j.done())
+	})
+}
+
+func TestAFailureEndsTheStreamAndLeavesTheDeadline(t *testing.T) {
+	type step struct {
+		name string
+		call func(w *sse.Writer) error
+		log  []string
+	}
+	for _, s := range []step{
+		{"send", func(w *sse.Writer) error { return w.Send(sse.Event{}) }, []string{"deadline 10s", "write 8"}},
+		{"flush", (*sse.Writer).Flush, []string{"deadline 10s", "flush"}},
+		{"heartbeat", func(w *sse.Writer) error { return w.SendAll(context.Background(), nil) }, []string{"deadline 10s", "write 3"}},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, j *journal, w *sse.Writer) {
+				j.err = os.ErrDeadlineExceeded
+				assert.Equal(t, os.ErrDeadlineExceeded, s.call(w))
+				assert.Equal(t, s.log, j.done())
+				j.err = nil
+				assert.Equal(t, os.ErrDeadlineExceeded, w.Send(sse.Event{ID: "\n"}))
+				assert.Equal(t, os.ErrDeadlineExceeded, w.Comment(""))
+				assert.Equal(t, os.ErrDeadlineExceeded, w.Flush())
+				assert.Equal(t, os.ErrDeadlineExceeded, w.SendAll(t.Context(), nil))
+				n, err := w.Write([]byte("data\n\n"))
+				assert.Equal(t, os.ErrDeadlineExceeded, err)
+				assert.Zero(t, n)
+				assert.Empty(t, j.done())
+			})
+		})
+	}
+}
+
+func TestWriteSaysHowMuchWasWritten(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, j *journal, w *sse.Writer) {
+		n, err := w.Write(nil)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		require.Empty(t, j.done())
+		j.err = io.ErrClosedPipe
+		n, err = w.Write(make([]byte, 100_000))
+		assert.Equal(t, io.ErrClosedPipe, err)
+		assert.Equal(t, 65536, n)
+	})
+}
+
+func TestWhatCannotBeEncodedIsNotSentAndEndsNothing(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, j *journal, w *sse.Writer) {
+		assert.Equal(t, &sse.FieldError{Field: "event", Value: "a\r"}, w.Send(sse.Event{Type: "a\r"}))
+		assert.Empty(t, j.done())
+		require.NoError(t, w.Send(sse.Event{Type: "a"}))
+		assert.Equal(t, "event: a\ndata: \n\n", j.body.String())
+	})
+}
+
+func TestEverythingReturnsTheCauseOnceTheRequestsContextHasEnded(t *testing.T) {
+	gone := errors.New("gone")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	j := newJournal()
+	w, err := sse.NewWriter(j, httptest.NewRequest("GET", "/", nil).WithContext(ctx), nil)
+	require.NoError(t, err)
+	cancel(gone)
+	j.done()
+	assert.Equal(t, gone, w.Send(sse.Event{}))
+	assert.Equal(t, gone, w.Comment(""))
+	assert.Equal(t, gone, w.Flush())
+	_, err = w.Write([]byte("data\n\n"))
+	assert.Equal(t, gone, err)
+	assert.Empty(t, j.done())
+
+	_, err = sse.NewWriter(newJournal(), httptest.NewRequest("GET", "/", nil).WithContext(ctx), nil)
+	assert.Equal(t, gone, err)
+}
+
+func TestTheLastEventIDIsTheHeaderOrElseTheQueryParameter(t *testing.T) {
+	for _, c := range []struct {
+		target string
+		header []string
+		want   string
+	}{
+		{"/", nil, ""},
+		{"/", []string{"7"}, "7"},
+		{"/?lastEventId=8", nil, "8"},
+		{"/?lastEventId=8", []string{""}, "8"},
+		{"/?lastEventId=8", []string{"7"}, "7"},
+		{"/?a=b&lastEventId=a%20%E2%82%AC+b&lastEventId=9", nil, "a € b"},
+		{"/?LastEventID=8&lasteventid=8", nil, ""},
+		{"/?", nil, ""},
+	} {
+		r := httptest.NewRequest("GET", c.target, nil)
+		if c.header != nil {
+			r.Header["Last-Event-Id"] = c.header
+		}
+		assert.Equal(t, c.want, sse.LastEventID(r), "%v", c)
+		w, err := sse.NewWriter(httptest.NewRecorder(), r, nil)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, w.LastEventID())
+	}
+}
