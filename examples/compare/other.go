@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Measuring a server needs epoll and /proc. Elsewhere only parse, encode and
-// client run, and the client without its CPU time.
+// Measuring a server needs epoll, and its CPU time and memory. Elsewhere only
+// parse, encode and client run, by the time that has passed.
 
 var errNeedsLinux = errors.New("measuring a server needs Linux")
 
