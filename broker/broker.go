@@ -51,6 +51,7 @@ type Broker struct {
 
 	stopReading context.CancelFunc // ends read
 	readDone    chan struct{}      // closed by read as it returns; closed from the start without a Follower
+	tickDone    chan struct{}      // closed by tick as it returns
 
 	// The order lock. It guards what follows and the hand-over to the shards,
 	// and is never held over I/O. That a send to an inbox may wait under it is
@@ -105,6 +106,7 @@ func New(opts *Options) *Broker {
 		quiet:      make(chan struct{}),
 		reached:    make(chan struct{}),
 		readDone:   make(chan struct{}),
+		tickDone:   make(chan struct{}),
 		subs:       make(map[*Subscription]struct{}),
 		interest:   make(map[string][]interest),
 		shards:     make([]*shard, runtime.GOMAXPROCS(0)),
@@ -116,9 +118,10 @@ func New(opts *Options) *Broker {
 	b.stopReading = cancel
 	b.refuse = sync.OnceFunc(func() { close(b.refusing) })
 	for i := range b.shards {
-		b.shards[i] = newShard(&b.opts, &b.stats.dropped)
+		b.shards[i] = newShard(&b.opts, &b.stats)
 		go b.shards[i].run()
 	}
+	go b.tick(ctx)
 	if b.follower != nil {
 		go b.read(ctx)
 	} else {
@@ -218,9 +221,8 @@ func (b *Broker) handOver(f *frame, gap bool) {
 		b.reachLocked()
 	}
 	if gap {
-		missing := &frame{}
 		for _, s := range b.shards {
-			s.send(op{do: (*shard).gap, frame: missing})
+			s.send(op{do: (*shard).gap, mark: newMark("")})
 		}
 	}
 	if len(f.topics) == 1 {

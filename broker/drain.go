@@ -14,14 +14,13 @@ func (s *Subscription) drain(ctx context.Context, out outlet) error {
 		return ErrClosed // closed, or shut down: then the replay was the last there is
 	}
 	for {
-		if s.held.frame != nil {
-			if err := s.take(ctx, out, reg); err != nil {
-				return err
-			}
+		if err := s.take(ctx, out, reg); err != nil {
+			return err
 		}
-		// Before looking at the queue. An event is only dropped while the queue
-		// is full, so there is an item to take after missed is set: whoever
-		// then finds the queue empty has loaded missed since.
+		// Before looking at the queue. When an event is dropped, missed is set
+		// while the queue is full, or before what still fits is queued: there is
+		// an item to take after that, and whoever then finds the queue empty has
+		// loaded missed since.
 		missed := reg.missed.Load()
 		var ok bool
 		select {
@@ -42,6 +41,9 @@ func (s *Subscription) drain(ctx context.Context, out outlet) error {
 		if err := out.flush(); err != nil {
 			return err
 		}
+		if missed <= s.seen && out.park() {
+			return errParked
+		}
 		select {
 		case s.held, ok = <-reg.queue:
 			if !ok {
@@ -60,56 +62,84 @@ func (s *Subscription) drain(ctx context.Context, out outlet) error {
 	}
 }
 
-// take hands out the item that is held.
+// take hands out the item that is held, if there is one. A loop over Events may
+// break at any event, and then come back for the rest.
 func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) error {
-	// The queue and the end may have been ready together: the end comes first,
-	// and the item stays for the next call of Events.
-	if s.closed.Load() {
-		return ErrClosed
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	f := s.held.frame
-	before := s.held.n
-	if f.data != nil {
-		before--
-	}
-	if before > s.seen {
-		s.seen = before // a loop that breaks here comes back for the event alone
-		if err := s.tell(out); err != nil {
+	for s.held.batch != nil || len(s.rest) > 0 {
+		// The queue and the end may have been ready together: the end comes
+		// first, and the item stays.
+		if s.closed.Load() {
+			return ErrClosed
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var err error
+		if last := len(s.rest) - 1; last >= 0 {
+			f := s.rest[last]
+			s.rest[last] = nil
+			s.rest = s.rest[:last]
+			reg.leave(1, len(f.data))
+			if !s.isBehind(f.event.ID) { // else handed out by a Broker that was ahead of this one
+				err = s.hand(out, f.event)
+			}
+		} else {
+			err = s.takeBatch(out, reg)
+		}
+		if err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// takeBatch hands out the batch that is held, or lays it out in rest.
+func (s *Subscription) takeBatch(out outlet, reg *registration) error {
+	b := s.held.batch
+	if before := s.held.n - uint64(b.events); before > s.seen {
+		s.seen = before
+		return s.tell(out)
+	}
 	s.seen = s.held.n
 	s.held = item{}
-	reg.taken.Add(uint64(len(f.data)))
-	id := f.event.ID
-	switch {
-	case s.isBehind(id):
-		return nil // handed out by a Broker that was ahead of this one
-	case f.data != nil:
-		return s.hand(out, f.event, f.data)
-	case id != "" && id != s.handed:
+	id := b.frame.event.ID
+	if b.events == 0 {
+		if id == "" || id == s.handed || s.isBehind(id) {
+			return nil
+		}
 		s.position, s.handed = id, id
 		return out.mark(id)
+	}
+	if !s.ahead {
+		if ok, err := out.blocks(b.data); ok {
+			reg.leave(b.events, b.size)
+			s.delivered += uint64(b.events)
+			if id != "" {
+				s.position, s.handed = id, id
+			}
+			return err
+		}
+	}
+	for ; b != nil; b = b.parent {
+		s.rest = append(s.rest, b.frame)
 	}
 	return nil
 }
 
 // hand hands out an event.
-func (s *Subscription) hand(out outlet, ev sse.Event, data []byte) error {
+func (s *Subscription) hand(out outlet, ev sse.Event) error {
 	if ev.ID != "" {
 		s.position, s.handed = ev.ID, ev.ID
 	}
 	s.delivered++
-	return out.event(ev, data)
+	s.ahead = false
+	return out.event(ev)
 }
 
 // tell hands out the Gap.
 func (s *Subscription) tell(out outlet) error {
 	s.b.stats.gaps.Add(1)
-	return out.event(s.b.opts.Gap, nil)
+	return out.event(s.b.opts.Gap)
 }
 
 // isBehind reports whether id is not after what has been handed out. Only a

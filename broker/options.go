@@ -93,6 +93,25 @@ type Options struct {
 	Retry        time.Duration // reconnection time sent first, if positive
 	WriteTimeout time.Duration // per write; 0: 10 s, negative: none
 
+	// FlushInterval is how long a subscriber's events may be gathered before they
+	// are sent together: at many events per second one write costs hardly more
+	// than another, and far less than two. 0 or negative: events are sent at
+	// once, as many together as have come while the subscriber was busy.
+	FlushInterval time.Duration
+
+	// Detach takes cleartext HTTP/1.1 connections over from net/http, so that an
+	// idle subscriber costs a few kilobytes instead of some twenty, and an event
+	// a write to the socket and nothing else. Connections with TLS or HTTP/2,
+	// ResponseWriters that cannot be hijacked, and systems other than Unix get
+	// the ordinary way, with the same promises.
+	//
+	// What is given up: the handler returns once the subscriber has caught up,
+	// so middleware sees the request end early, and its wrappers of the
+	// ResponseWriter see nothing of the stream; [http.Server.Shutdown] neither
+	// knows of these streams nor waits for them, so main itself has to wait for
+	// [Broker.Shutdown]; heartbeats may be late by a quarter of their interval.
+	Detach bool
+
 	// Logger gets a record of requests that were refused for an error, of
 	// failures of the Store, and, at debug level, of each stream's start and
 	// end. Nil: silent.

@@ -1,10 +1,6 @@
 package broker
 
-import (
-	"slices"
-
-	"github.com/fanfare-go/fanfare/sse"
-)
+import "slices"
 
 // registerLocked registers s with the shard that has the least to do: the
 // Store has what came before, the queue gets what comes after. Once the newest
@@ -16,6 +12,7 @@ func (b *Broker) registerLocked(s *Subscription) {
 	}
 	r := &registration{
 		topics: s.topics,
+		sub:    s,
 		shard:  slices.MinFunc(b.shards, func(x, y *shard) int { return x.load - y.load }),
 		queue:  make(chan item, b.opts.QueueSize),
 	}
@@ -89,7 +86,7 @@ func (b *Broker) markNewest(s *Subscription, r *registration) bool {
 	if b.frozen || id == "" || id == s.handed || s.isBehind(id) {
 		return false
 	}
-	r.shard.send(op{do: (*shard).mark, reg: r, frame: &frame{event: sse.Event{ID: id}}})
+	r.shard.send(op{do: (*shard).mark, reg: r, mark: newMark(id)})
 	return true
 }
 
@@ -98,7 +95,20 @@ func (b *Broker) markNewest(s *Subscription, r *registration) bool {
 func (b *Broker) markCount(r *registration) {
 	b.order.Lock()
 	defer b.order.Unlock()
-	r.shard.send(op{do: (*shard).mark, reg: r, frame: &frame{}})
+	r.shard.send(op{do: (*shard).mark, reg: r, mark: newMark("")})
+}
+
+// park gives the socket of s to its shard, unless s is to end, or has to pick
+// what it has not been handed out yet.
+func (b *Broker) park(s *Subscription) bool {
+	b.order.Lock()
+	defer b.order.Unlock()
+	r := s.reg
+	if r == nil || b.frozen || s.ahead {
+		return false
+	}
+	r.shard.send(op{do: (*shard).adopt, reg: r})
+	return true
 }
 
 func (b *Broker) hasStarted() bool {

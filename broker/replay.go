@@ -131,7 +131,7 @@ func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
 		if s.stage == fresh {
 			s.stage = resuming // from here on it goes on where it was
 		}
-		if err := s.hand(out, ev, nil); err != nil {
+		if err := s.hand(out, ev); err != nil {
 			return err
 		}
 	}
@@ -170,7 +170,7 @@ func (s *Subscription) present(out outlet, through string) (ok bool, err error) 
 	}
 	for _, ev := range events {
 		ev.ID = ""
-		if err := out.event(ev, nil); err != nil {
+		if err := out.event(ev); err != nil {
 			return ok, err
 		}
 	}
@@ -186,6 +186,7 @@ func (s *Subscription) arrive(out outlet, through string) error {
 	mark := s.owed || s.stage == lost && s.position == ""
 	s.stage, s.owed = live, false
 	if through == "" || s.isBehind(through) {
+		s.ahead = through != s.handed
 		return nil
 	}
 	s.position = through

@@ -58,7 +58,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 		return
 	}
 
-	g := &guard{ResponseWriter: w, unlimited: b.opts.WriteTimeout < 0}
+	g := newGuard(w, r, b.opts.WriteTimeout)
 	sub, err := b.subscribe(sse.LastEventID(r), distinct(topics), g.cut)
 	switch {
 	case errors.Is(err, ErrFull):
@@ -70,17 +70,28 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 	}
 }
 
-// stream serves a subscription until it ends.
+// stream serves a subscription until it ends or is parked.
 func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 	st := newStream(sub, g, r)
+	done := false
 	defer func() {
-		st.close()
-		sub.Close()
-		sub.unserve()
+		if !done { // a callback panics
+			b.conclude(st, nil)
+		}
 	}()
 	b.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "broker: stream begins",
 		slog.String("remote", r.RemoteAddr), slog.Any("topics", sub.topics))
 	err := sub.run(r.Context(), st)
+	done = true
+	b.conclude(st, err)
+}
+
+// conclude ends a stream that run has left with err, unless it was parked.
+func (b *Broker) conclude(st *stream, err error) {
+	if err == errParked {
+		return
+	}
+	sub, r := st.sub, st.r
 	b.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "broker: stream ends",
 		slog.String("remote", r.RemoteAddr), slog.Any("topics", sub.topics), slog.Any("reason", err))
 
@@ -94,12 +105,14 @@ func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 		}
 		_ = st.flush() // it is over; a write that failed before fails again
 	case errors.As(err, &failure):
-		b.unavailable(g, r, err)
+		b.unavailable(st.guard, r, err)
 	case errors.Is(err, http.ErrNotSupported):
-		b.deny(g, r, http.StatusInternalServerError, err)
+		b.deny(st.guard, r, http.StatusInternalServerError, err)
 	case err == ErrClosed:
-		b.dismiss(g.ResponseWriter, r)
+		b.dismiss(st.guard.ResponseWriter, r)
 	}
+	sub.Close()
+	st.close()
 }
 
 // deny refuses a request. The reason is for the log, never for the client.

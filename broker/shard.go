@@ -2,14 +2,13 @@ package broker
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/fanfare-go/fanfare/sse"
 )
 
 // A frame is an event on its way to the subscribers: encoded once, then shared
-// by all queues and never changed. A frame without data carries no event: by
-// its place in the queue it tells that everything up to its ID has been queued
-// (see shard.mark), and by its count whether events are missing before it.
+// by all and never changed.
 type frame struct {
 	event  sse.Event
 	data   []byte // the encoded event
@@ -18,10 +17,10 @@ type frame struct {
 
 // An item is a place in a queue.
 type item struct {
-	frame *frame
+	batch *batch
 
-	// n counts the events that were meant for this queue, this one and those
-	// that were dropped included. A jump is a gap.
+	// n counts the events that were meant for this queue, those of this item
+	// and those that were dropped included. A jump is a gap.
 	n uint64
 }
 
@@ -31,30 +30,36 @@ type item struct {
 type registration struct {
 	topics []string
 	shard  *shard
+	sub    *Subscription
 
 	// queue is sent to by the shard alone, which is also its only closer; under
 	// DropOldest the shard receives from it, too. Closed, it tells its
 	// subscriber to look for the reason.
 	queue chan item
 
-	taken  atomic.Uint64 // bytes of all events that have left the queue
+	took   atomic.Uint64 // events that have left the queue
+	taken  atomic.Uint64 // their bytes
 	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
 
 	// Owned by the shard; behind may be read once the queue is closed.
 	slots  []int  // the places in the index: slots[i] is that in the list of topics[i]
 	last   *frame // the newest frame that was for this registration
+	batch  *batch // what has come since the last flush; nil: nothing
 	count  uint64 // item.n of the newest event
-	sent   uint64 // bytes of all events that were queued
+	put    uint64 // events that were queued
+	sent   uint64 // their bytes
 	first  uint64 // bytes of all events through that which was queued when the queue was empty
 	behind bool   // the queue was full: the subscriber has to catch up, or end
+	direct bool   // the shard writes to the subscriber's socket itself: see adopt
 }
 
 // An op is what a shard is asked to do. Ops of one shard are handed over under
 // the order lock, and done in that order.
 type op struct {
 	do    func(*shard, op)
-	frame *frame
-	reg   *registration
+	frame *frame        // of deliver
+	mark  *batch        // of mark, gap and beat
+	reg   *registration // of register, unregister, mark and adopt
 }
 
 // A shard is a goroutine that owns a part of the subscribers and the index of
@@ -66,12 +71,27 @@ type shard struct {
 	load  int           // registrations; guarded by the order lock
 
 	slow       SlowPolicy
-	queueBytes uint64
-	dropped    *atomic.Uint64
+	queueSize  int
+	queueBytes int
+	maxEvents  int // of a batch
+	maxBytes   int // of a batch with several events
+	heartbeat  time.Duration
+	interval   time.Duration // how long frames are gathered before a flush; 0: not at all
+	stats      *counters
 
 	// Owned by run.
 	index map[string][]entry
 	ended bool
+
+	// What is gathered until the next flush.
+	dirty  []*registration // those that have a batch, and some that had one
+	empty  batch           // the root of the tree
+	frames int
+	newest *frame      // the newest of the frames
+	due    *time.Timer // fires when the interval is over
+
+	now     time.Time // of the last flush
+	written uint64    // events written to sockets that are not in stats yet
 }
 
 // An entry is a registration in the list of one of its topics, which is
@@ -83,17 +103,26 @@ type entry struct {
 	slot int
 }
 
-func newShard(opts *Options, dropped *atomic.Uint64) *shard {
-	return &shard{
+func newShard(opts *Options, stats *counters) *shard {
+	s := &shard{
 		// Room for a burst, so that publishers need not take turns with the
 		// shard; what is more makes the publisher wait for the shard.
 		inbox:      make(chan op, 256),
 		done:       make(chan struct{}),
 		slow:       opts.Slow,
-		queueBytes: uint64(opts.QueueBytes),
-		dropped:    dropped,
+		queueSize:  opts.QueueSize,
+		queueBytes: opts.QueueBytes,
+		maxEvents:  min(opts.QueueSize, maxFrames),
+		maxBytes:   min(opts.QueueBytes, maxBatch),
+		heartbeat:  opts.Heartbeat,
+		interval:   opts.FlushInterval,
+		stats:      stats,
 		index:      make(map[string][]entry),
 	}
+	if s.slow == DropOldest {
+		s.maxEvents = 1 // what was queued together could only be dropped together
+	}
+	return s
 }
 
 // send hands o to the shard. The caller holds the order lock.
@@ -108,8 +137,31 @@ func (s *shard) send(o op) {
 // through done.
 func (s *shard) run() {
 	defer close(s.done)
+	s.due = time.NewTimer(time.Hour)
+	defer s.due.Stop()
 	for !s.ended {
-		o := <-s.inbox
+		var o op
+		switch {
+		case s.frames == 0:
+			o = <-s.inbox
+		case s.frames == maxFrames:
+			s.flush()
+			continue
+		case s.interval > 0:
+			select {
+			case o = <-s.inbox:
+			case <-s.due.C:
+				s.flush()
+				continue
+			}
+		default:
+			select {
+			case o = <-s.inbox: // as long as there is more, one write is for all
+			default:
+				s.flush()
+				continue
+			}
+		}
 		o.do(s, o)
 	}
 }
@@ -136,6 +188,10 @@ func (s *shard) unregister(o op) {
 // drop takes r out of the index and closes its queue. What is queued stays
 // readable.
 func (s *shard) drop(r *registration) {
+	if r.direct {
+		s.release(r)
+	}
+	r.batch = nil
 	for i, topic := range r.topics {
 		list, at := s.index[topic], r.slots[i]
 		end := len(list) - 1
@@ -153,104 +209,27 @@ func (s *shard) drop(r *registration) {
 	close(r.queue)
 }
 
-// deliver queues a frame for every registration of its topics, once.
+// deliver gathers a frame for every registration of its topics, once.
 func (s *shard) deliver(o op) {
 	f := o.frame
 	for _, topic := range f.topics {
-		// Backwards: when push drops a registration, the last entry takes its
+		// Backwards: when gather drops a registration, the last entry takes its
 		// place in the list, and that one has had its turn.
 		list := s.index[topic]
 		for i := len(list) - 1; i >= 0; i-- {
-			if r := list[i].reg; r.last != f {
-				r.last = f
-				s.push(r, f)
-			}
-		}
-	}
-}
-
-// push queues f for r or, if r's queue is full, does what the slow policy says.
-func (s *shard) push(r *registration, f *frame) {
-	r.count++
-	it := item{f, r.count}
-	size := uint64(len(f.data))
-	for !s.offer(r, it, size) {
-		switch s.slow {
-		case DropOldest:
-			// The queue may have been emptied since, by its subscriber: then
-			// the next offer finds room.
-			select {
-			case old := <-r.queue:
-				r.taken.Add(uint64(len(old.frame.data)))
-				if old.frame.data != nil {
-					s.dropped.Add(1)
-				}
-			default:
-			}
-			continue
-		case DropNewest:
-			s.dropped.Add(1)
-			r.missed.Store(r.count)
-		default:
-			r.behind = true
-			s.drop(r)
-		}
-		return
-	}
-}
-
-// offer queues it if r's queue is not full. The subscriber may take items
-// meanwhile, which only makes room.
-func (s *shard) offer(r *registration, it item, size uint64) bool {
-	// A subscriber counts what it took after it took it: the length is ahead of
-	// the count. The count knows that a mark weighs nothing.
-	taken := r.taken.Load()
-	empty := len(r.queue) == 0 || taken == r.sent
-	if !empty && r.sent-max(taken, r.first)+size > s.queueBytes {
-		return false
-	}
-	select {
-	case r.queue <- it:
-	default:
-		return false
-	}
-	r.sent += size
-	if empty {
-		r.first = r.sent
-	}
-	return true
-}
-
-// mark tells one registration that all events up to the frame's ID, if it has
-// one, have been queued for it, and the count of its events. It comes through
-// the queue, behind them. If there is no room, the subscriber has other things
-// to read.
-func (s *shard) mark(o op) {
-	if o.reg.slots != nil {
-		s.offer(o.reg, item{o.frame, o.reg.count}, 0)
-	}
-}
-
-// gap tells every registration that events are missing which nobody here has
-// seen: it counts one that is not there.
-func (s *shard) gap(o op) {
-	for _, list := range s.index {
-		for i := len(list) - 1; i >= 0; i-- {
 			r := list[i].reg
-			if r.last == o.frame {
+			if r.last == f {
 				continue
 			}
-			r.last = o.frame
-			r.count++
-			if !s.offer(r, item{o.frame, r.count}, 0) {
-				r.missed.Store(r.count)
-			}
+			r.last = f
+			s.gather(r, f)
 		}
 	}
 }
 
 // end closes all queues and stops the shard.
 func (s *shard) end(op) {
+	s.flush()
 	for topic := range s.index {
 		for list := s.index[topic]; len(list) > 0; list = s.index[topic] {
 			s.drop(list[len(list)-1].reg)

@@ -43,6 +43,7 @@ func (b *Broker) finish(ctx context.Context) error {
 	if err := b.wait(ctx, b.quiet); err != nil {
 		return err
 	}
+	<-b.tickDone
 	return b.wait(ctx, b.readDone)
 }
 
@@ -146,5 +147,6 @@ func (b *Broker) Close() error {
 	for _, s := range b.shards {
 		<-s.done
 	}
+	<-b.tickDone
 	return nil
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"sync"
 	"time"
@@ -16,10 +17,17 @@ type stream struct {
 	sub   *Subscription
 	guard *guard
 	r     *http.Request
-	w     *sse.Writer   // nil until the headers are out
+	w     wire          // nil until the headers are out
 	buf   *bytes.Buffer // written, not sent; nil when there is nothing, for an idle stream is to cost little
-	timer *time.Timer   // when to look whether a heartbeat is due; nil: never
 	wrote time.Time     // the last write
+	beats *time.Timer   // when to look whether a heartbeat is due
+}
+
+// A wire is what a stream writes whole blocks to: an [sse.Writer], or the line
+// of a detached subscriber.
+type wire interface {
+	Write(p []byte) (int, error)
+	Flush() error
 }
 
 // Buffers hold what is sent with one write. An event that is larger is sent on
@@ -37,29 +45,41 @@ func (st *stream) begin() error {
 	if st.w != nil {
 		return nil
 	}
+	opts := &st.sub.b.opts
+	if opts.Detach && canWriteSocket {
+		l, err := detach(st.guard, st.r, opts.WriteTimeout)
+		if l != nil && err == nil {
+			return st.detached(l)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	w, err := sse.NewWriter(st.guard, st.r, st.sub.b.writerOptions())
 	if err != nil {
 		return err
 	}
 	st.w = w
 	st.wrote = time.Now()
-	if d := st.sub.b.opts.Heartbeat; d > 0 {
-		st.timer = time.NewTimer(d)
-	}
 	return nil
 }
 
-func (st *stream) event(ev sse.Event, data []byte) error {
+func (st *stream) event(ev sse.Event) error {
 	if err := st.begin(); err != nil {
 		return err
 	}
-	if data == nil {
-		var err error
-		if data, err = ev.AppendTo(st.available()); err != nil {
-			return err
-		}
+	data, err := ev.AppendTo(st.available())
+	if err != nil {
+		return err
 	}
 	return st.write(data)
+}
+
+func (st *stream) blocks(data []byte) (bool, error) {
+	if err := st.begin(); err != nil {
+		return true, err
+	}
+	return true, st.write(data)
 }
 
 func (st *stream) mark(id string) error {
@@ -147,10 +167,14 @@ func (st *stream) release() {
 }
 
 func (st *stream) ticks() <-chan time.Time {
-	if st.timer == nil {
+	d := st.sub.b.opts.Heartbeat
+	if st.beats == nil && d > 0 {
+		st.beats = time.NewTimer(d - time.Since(st.wrote))
+	}
+	if d <= 0 {
 		return nil
 	}
-	return st.timer.C
+	return st.beats.C
 }
 
 // due reports whether nothing has been written for the time of a heartbeat.
@@ -158,16 +182,18 @@ func (st *stream) ticks() <-chan time.Time {
 func (st *stream) due() bool {
 	rest := st.sub.b.opts.Heartbeat - time.Since(st.wrote)
 	if rest > 0 {
-		st.timer.Reset(rest)
+		st.beats.Reset(rest)
 		return false
 	}
-	st.timer.Reset(st.sub.b.opts.Heartbeat)
+	st.beats.Reset(st.sub.b.opts.Heartbeat)
 	return true
 }
 
 func (st *stream) beat() error {
-	st.wrote = time.Now()
-	return st.w.Comment("")
+	if err := st.write(sse.AppendComment(st.available(), "")); err != nil {
+		return err
+	}
+	return st.flush()
 }
 
 func (st *stream) failed(error) bool { return st.w == nil }
@@ -177,11 +203,47 @@ func (st *stream) farewell() {
 	_ = st.write(sse.AppendRetry(st.available(), st.sub.b.spreadRetry()))
 }
 
-// close ends the stream before its handler returns.
-func (st *stream) close() {
-	if st.timer != nil {
-		st.timer.Stop()
-	}
+// rest lets go of what an idle stream does not need.
+func (st *stream) rest() {
 	st.release()
+	if st.beats != nil {
+		st.beats.Stop()
+		st.beats = nil
+	}
+}
+
+// detached makes l, on which the header has been sent, the wire of st.
+func (st *stream) detached(l *line) error {
+	st.w, st.sub.line, st.sub.out = l, l, st
+	st.wrote = time.Now()
+	// The request's context ends with its handler; the stream does not.
+	st.r = st.r.WithContext(context.WithoutCancel(st.r.Context()))
+	go l.watch(st.sub)
+	if retry := st.sub.b.opts.Retry; retry > 0 {
+		return st.write(sse.AppendRetry(st.available(), retry))
+	}
+	return nil
+}
+
+// park gives the socket to the shard, if the shard can write to it, and reports
+// whether it did. Then the stream belongs to the shard.
+func (st *stream) park() bool {
+	l := st.sub.line
+	if l == nil || l.raw == nil || l.guard.release() != nil {
+		return false
+	}
+	st.rest()
+	return st.sub.b.park(st.sub)
+}
+
+// close ends the stream, before its handler returns.
+func (st *stream) close() {
+	st.rest()
+	if l := st.sub.line; l != nil {
+		l.finish()
+		l.end(st.sub)
+		return
+	}
 	st.guard.finish(st.sub.b.opts.WriteTimeout)
+	st.sub.unserve()
 }

@@ -28,14 +28,21 @@ type Subscription struct {
 
 	closed atomic.Bool // set under the order lock
 
-	// What has been handed out. Owned by the goroutine in run.
+	// Set when the stream is detached.
+	line *line
+	out  *stream
+
+	// What has been handed out. Owned by the goroutine in run, or by the shard
+	// while the subscription is parked.
 	stage     stage
-	position  string // everything up to this ID is done; "" before the first
-	handed    string // newest ID that was handed out, or that a replay confirmed
-	held      item   // taken from the queue, not handed out yet
-	seen      uint64 // item.n of the newest item of the current registration
-	owed      bool   // the replay ends with a block that sets the ID to through
-	delivered uint64 // events since the last flush
+	position  string   // everything up to this ID is done; "" before the first
+	handed    string   // newest ID that was handed out, or that a replay confirmed
+	held      item     // taken from the queue, not handed out yet
+	rest      []*frame // of a batch that is handed out one by one, the next one last
+	seen      uint64   // item.n of the newest item of the current registration
+	ahead     bool     // of this Broker, which lags behind the one the subscriber was on before
+	owed      bool     // the replay ends with a block that sets the ID to through
+	delivered uint64   // events since the last flush
 }
 
 // stage is where in the fixed order of a stream a subscription stands.
@@ -57,10 +64,12 @@ var (
 // outlet is where a subscription's events go: an HTTP response, or a loop over
 // Events. An error ends the stream.
 type outlet interface {
-	event(ev sse.Event, data []byte) error              // data is the encoding of ev, or nil
+	event(ev sse.Event) error
+	blocks(data []byte) (ok bool, err error)            // any number of encoded events; not ok: they are wanted one by one
 	mark(id string) error                               // everything up to id has been handed out
 	snapshot() (events []sse.Event, ok bool, err error) // the state to start with, if there is one
 	flush() error                                       // nothing more is queued for now
+	park() bool                                         // idle: whether somebody else takes over from here
 
 	ticks() <-chan time.Time // when to look at due
 	due() bool               // nothing has been written for so long that something should be
@@ -161,7 +170,7 @@ type loop struct {
 	yield func(sse.Event, error) bool
 }
 
-func (l *loop) event(ev sse.Event, _ []byte) error {
+func (l *loop) event(ev sse.Event) error {
 	if !l.yield(ev, nil) {
 		return errBreak
 	}
@@ -171,6 +180,8 @@ func (l *loop) event(ev sse.Event, _ []byte) error {
 func (l *loop) mark(string) error                    { return nil }
 func (l *loop) snapshot() ([]sse.Event, bool, error) { return nil, false, nil }
 func (l *loop) flush() error                         { return nil }
+func (l *loop) blocks([]byte) (bool, error)          { return false, nil }
+func (l *loop) park() bool                           { return false }
 func (l *loop) ticks() <-chan time.Time              { return nil }
 func (l *loop) due() bool                            { return false }
 func (l *loop) beat() error                          { return nil }
@@ -178,8 +189,18 @@ func (l *loop) failed(error) bool                    { return false }
 
 // run hands out everything there is, in the order of the stream, until there
 // is a reason to end. Called again, it goes on where it was.
+//
+// It returns errParked when the shard has taken over. Then nothing of s may be
+// touched.
 func (s *Subscription) run(ctx context.Context, out outlet) error {
-	defer s.account()
+	err := s.serveAll(ctx, out)
+	if err != errParked {
+		s.account()
+	}
+	return err
+}
+
+func (s *Subscription) serveAll(ctx context.Context, out outlet) error {
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

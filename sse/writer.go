@@ -95,15 +95,7 @@ func NewWriter(w http.ResponseWriter, r *http.Request, opts *WriterOptions) (*Wr
 		}
 	}
 
-	h := w.Header()
-	h.Set("Content-Type", MediaType)
-	if _, ok := h["Cache-Control"]; !ok {
-		h.Set("Cache-Control", "no-cache, no-transform")
-	}
-	if _, ok := h["X-Accel-Buffering"]; !ok {
-		h.Set("X-Accel-Buffering", "no") // nginx would wait for a full buffer
-	}
-	h.Del("Content-Length")
+	SetHeader(w.Header())
 	w.WriteHeader(http.StatusOK)
 	if o.Retry > 0 {
 		if _, err := sw.Write(AppendRetry(nil, o.Retry)); err != nil {
@@ -114,6 +106,20 @@ func NewWriter(w http.ResponseWriter, r *http.Request, opts *WriterOptions) (*Wr
 		return nil, err
 	}
 	return sw, nil
+}
+
+// SetHeader sets the fields of the response header h that make it that of a
+// stream, as [NewWriter] does: Content-Type, and, unless h has them already,
+// Cache-Control and X-Accel-Buffering. It deletes Content-Length.
+func SetHeader(h http.Header) {
+	h.Set("Content-Type", MediaType)
+	if _, ok := h["Cache-Control"]; !ok {
+		h.Set("Cache-Control", "no-cache, no-transform")
+	}
+	if _, ok := h["X-Accel-Buffering"]; !ok {
+		h.Set("X-Accel-Buffering", "no") // nginx would wait for a full buffer
+	}
+	h.Del("Content-Length")
 }
 
 // canFlush reports whether [http.ResponseController.Flush] finds something to

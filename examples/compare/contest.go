@@ -49,7 +49,7 @@ type tally struct{ events, bytes int }
 
 // contestants are all of them, the floor first. Every measurement leaves out
 // those that cannot take part.
-var contestants = []contestant{floor, fanfare, r3labs, goSSE, eventsource}
+var contestants = []contestant{floor, fanfare, detached, r3labs, goSSE, eventsource}
 
 // byName returns the contestant with this name.
 func byName(name string) (contestant, error) {

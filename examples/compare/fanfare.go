@@ -21,6 +21,13 @@ var fanfare = contestant{
 	read:   fanfareRead,
 }
 
+// detached is fanfare with Options.Detach.
+var detached = contestant{
+	name:  "fanfare detach",
+	ours:  true,
+	serve: func(bool) server { return fanfareServer(&broker.Options{Detach: true}) },
+}
+
 func fanfareServer(opts *broker.Options) server {
 	b := broker.New(opts)
 	first := "" // ID of the first event

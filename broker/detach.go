@@ -1,0 +1,194 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// A line is the connection of a detached subscriber: taken over from net/http,
+// so that nothing of a request but its socket is left. The response goes on in
+// HTTP chunks. A goroutine is parked in a read, which notices the other end's
+// end; another one serves the stream while there is something to wait for, see
+// [Subscription.resume]; in between the shard writes to it.
+type line struct {
+	conn    net.Conn
+	raw     syscall.RawConn
+	guard   *guard
+	timeout time.Duration // per write; negative: none
+
+	// Owned by whoever owns the socket.
+	rest []byte // the end of a chunk that the shard could not write
+	err  error  // final: of a write
+
+	ends atomic.Int32 // how many of the two goroutines have ended
+}
+
+// errParked leaves run when the shard has taken over.
+var errParked = errors.New("broker: parked")
+
+// detach takes the connection over from net/http and sends the response header.
+// It returns nil, having done nothing, where that is not possible.
+func detach(g *guard, r *http.Request, timeout time.Duration) (*line, error) {
+	if r.TLS != nil || !r.ProtoAtLeast(1, 1) || r.ProtoMajor != 1 {
+		return nil, nil
+	}
+	h := g.ResponseWriter.Header().Clone()
+	conn, _, err := http.NewResponseController(g.ResponseWriter).Hijack()
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &line{conn: conn, guard: g, timeout: timeout}
+	if c, ok := conn.(syscall.Conn); ok {
+		l.raw, _ = c.SyscallConn() // without it the shard leaves the socket alone
+	}
+	g.handOver(conn)
+	sse.SetHeader(h)
+	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	h.Set("Transfer-Encoding", "chunked")
+	h.Set("Connection", "close")
+	var head bytes.Buffer
+	head.WriteString("HTTP/1.1 200 OK\r\n")
+	_ = h.Write(&head) // into memory
+	head.WriteString("\r\n")
+	return l, l.write(head.Bytes())
+}
+
+// Write writes p as a chunk.
+func (l *line) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil // a chunk without data is the last
+	}
+	chunk := append(appendChunkSize(make([]byte, 0, len(p)+32), len(p)), p...)
+	if err := l.write(append(chunk, "\r\n"...)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Flush does nothing: Write does not hold anything back.
+func (l *line) Flush() error { return nil }
+
+// write writes p after what the shard left, with a deadline for each 64 KiB as
+// in [sse.Writer].
+func (l *line) write(p []byte) error {
+	for _, data := range [][]byte{l.rest, p} {
+		for len(data) > 0 && l.err == nil {
+			part := data[:min(len(data), 64<<10)]
+			data = data[len(part):]
+			if l.timeout > 0 {
+				l.err = l.guard.SetWriteDeadline(time.Now().Add(l.timeout))
+			}
+			if l.err == nil {
+				_, l.err = l.conn.Write(part)
+			}
+		}
+	}
+	l.rest = nil
+	if l.err == nil && l.timeout > 0 {
+		l.err = l.guard.SetWriteDeadline(time.Time{})
+	}
+	return l.err
+}
+
+// tryWrite writes what the socket takes without waiting.
+func (l *line) tryWrite(p []byte) (n int, err error) {
+	var writeErr error
+	err = l.raw.Write(func(fd uintptr) bool {
+		n, writeErr = writeSocket(fd, p)
+		return true
+	})
+	return n, errors.Join(err, writeErr)
+}
+
+// watch waits for the other end to go. What it sends is of no interest.
+func (l *line) watch(s *Subscription) {
+	var ignored [16]byte
+	for {
+		if _, err := l.conn.Read(ignored[:]); err != nil {
+			break
+		}
+	}
+	s.Close()
+	l.guard.cut()
+	l.end(s)
+}
+
+// end is called by both goroutines of a line as they end.
+func (l *line) end(s *Subscription) {
+	if l.ends.Add(1) == 2 {
+		s.unserve()
+	}
+}
+
+// tick has the shards write heartbeats to the sockets that they own, until ctx
+// ends.
+func (b *Broker) tick(ctx context.Context) {
+	defer close(b.tickDone)
+	d := b.opts.Heartbeat
+	if !b.opts.Detach || !canWriteSocket || d <= 0 {
+		return
+	}
+	ticker := time.NewTicker(max(d/4, time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			b.beat()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// beat hands the newest ID to all shards, for those who have not heard of it.
+func (b *Broker) beat() {
+	b.order.Lock()
+	defer b.order.Unlock()
+	if b.frozen {
+		return
+	}
+	mark := newMark("")
+	if data, err := sse.AppendID(nil, b.newest); err == nil && b.newest != "" && !b.opts.NoPriming {
+		mark = new(batch).with(&frame{event: sse.Event{ID: b.newest}, data: data})
+	}
+	for _, s := range b.shards {
+		s.send(op{do: (*shard).beat, mark: mark})
+	}
+}
+
+// finish ends the response, and the connection.
+func (l *line) finish() {
+	if l.err == nil {
+		// RFC 9112, 7.1: the last chunk, and no trailer. A socket that has no
+		// room for five bytes is not worth waiting for.
+		end := []byte("0\r\n\r\n")
+		if l.raw != nil {
+			_, _ = l.tryWrite(end)
+		} else {
+			_ = l.write(end)
+		}
+	}
+	l.guard.finish(-1)
+	_ = l.conn.Close()
+}
+
+// resume serves a detached subscriber until it can be parked again, or ends.
+// The shard starts it.
+func (s *Subscription) resume() {
+	err := s.line.write(nil)
+	if err == nil {
+		err = s.run(s.out.r.Context(), s.out)
+	}
+	s.b.conclude(s.out, err)
+}

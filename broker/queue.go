@@ -1,0 +1,178 @@
+package broker
+
+import "time"
+
+const (
+	// maxFrames bounds the frames between two flushes, while more come in.
+	maxFrames = 256
+
+	// maxBatch bounds the bytes of a batch of more than one frame.
+	maxBatch = 64 << 10
+)
+
+// gather adds f to what r gets with the next flush.
+func (s *shard) gather(r *registration, f *frame) {
+	if b := r.batch; b != nil && (b.events == s.maxEvents || b.size+len(f.data) > s.maxBytes) {
+		s.emit(r)
+		if r.slots == nil {
+			return // it has been dropped, and catches up with f, too
+		}
+	}
+	if r.batch == nil {
+		r.batch = &s.empty
+		s.dirty = append(s.dirty, r)
+	}
+	r.batch = r.batch.with(f)
+	r.count++
+	if s.newest != f {
+		if s.frames == 0 && s.interval > 0 {
+			s.due.Reset(s.interval)
+		}
+		s.newest = f
+		s.frames++
+	}
+}
+
+// flush emits all that was gathered.
+func (s *shard) flush() {
+	s.now = time.Now()
+	for _, r := range s.dirty {
+		s.emit(r)
+	}
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
+	s.empty, s.newest, s.frames = batch{}, nil, 0
+	if s.written > 0 {
+		s.stats.delivered.Add(s.written)
+		s.written = 0
+	}
+}
+
+// emit hands out what was gathered for r.
+func (s *shard) emit(r *registration) {
+	b := r.batch
+	r.batch = nil
+	switch {
+	case b == nil:
+	case r.direct:
+		s.write(r, b)
+	default:
+		s.push(r, b)
+	}
+}
+
+// push queues b for r or, if r's queue is full, does what the slow policy says.
+func (s *shard) push(r *registration, b *batch) {
+	if s.slow == DropOldest {
+		s.makeRoom(r, b)
+	}
+	n := r.count
+	for b != nil && !s.fits(r, b) {
+		b = b.parent // a shorter one may fit
+		n--
+	}
+	lost := r.count - n
+	if lost > 0 && s.slow == DropNewest {
+		// Before the rest is queued, see drain: whoever has taken that must know
+		// that there is something missing behind it.
+		s.stats.dropped.Add(lost)
+		r.missed.Store(r.count)
+	}
+	if b != nil {
+		s.put(r, item{b, n})
+	}
+	if lost > 0 && s.slow != DropNewest {
+		r.behind = true
+		s.drop(r)
+	}
+}
+
+// makeRoom drops the oldest events until b fits.
+func (s *shard) makeRoom(r *registration, b *batch) {
+	for !s.fits(r, b) {
+		// The queue may have been emptied since, by its subscriber: then b fits.
+		select {
+		case old := <-r.queue:
+			r.leave(old.batch.events, old.batch.size)
+			s.stats.dropped.Add(uint64(old.batch.events))
+		default:
+		}
+	}
+}
+
+// put queues it, which fits.
+func (s *shard) put(r *registration, it item) {
+	b := it.batch
+	b.ready()
+	if r.isEmpty() {
+		r.first = r.sent + uint64(b.first)
+	}
+	r.put += uint64(b.events)
+	r.sent += uint64(b.size)
+	r.queue <- it // there is room, and nobody else sends
+}
+
+// fits reports whether there is room for b in r's queue. The subscriber may take
+// items meanwhile, which only makes more.
+func (s *shard) fits(r *registration, b *batch) bool {
+	if len(r.queue) == cap(r.queue) {
+		return false
+	}
+	if r.isEmpty() {
+		return true // no batch is larger than a queue, but for its first event
+	}
+	events := int(r.put - r.took.Load())
+	beyond := int(r.sent - max(r.first, r.taken.Load()))
+	return events+b.events <= s.queueSize && beyond+b.size <= s.queueBytes
+}
+
+// isEmpty reports whether no event is queued. A subscriber counts what it took
+// after it took it: the length of the queue is ahead of the count. The count
+// knows that a mark is no event.
+func (r *registration) isEmpty() bool {
+	return len(r.queue) == 0 || r.took.Load() == r.put
+}
+
+// leave counts events that have left the queue.
+func (r *registration) leave(events, bytes int) {
+	r.took.Add(uint64(events))
+	r.taken.Add(uint64(bytes))
+}
+
+// mark queues a mark for one registration, behind what has been delivered to
+// it. If that is not done with, the subscriber has other things to read; and a
+// mark in a queue that is full would be taken before what is dropped behind it.
+func (s *shard) mark(o op) {
+	r := o.reg
+	if r.slots == nil || r.direct {
+		return
+	}
+	s.emit(r)
+	if r.slots != nil && r.took.Load() == r.put && s.fits(r, o.mark) {
+		s.put(r, item{o.mark, r.count})
+	}
+}
+
+// gap tells every registration that events are missing which nobody here has
+// seen: it counts one that is not there.
+func (s *shard) gap(o op) {
+	s.flush()
+	for _, list := range s.index {
+		for i := len(list) - 1; i >= 0; i-- {
+			r := list[i].reg
+			if r.last == o.mark.frame {
+				continue
+			}
+			r.last = o.mark.frame
+			r.count++
+			if r.direct {
+				s.release(r)
+			}
+			if s.fits(r, o.mark) {
+				s.put(r, item{o.mark, r.count})
+			} else {
+				r.missed.Store(r.count)
+			}
+		}
+	}
+}
