@@ -63,7 +63,7 @@ type Options struct {
 	// the wait is added at random.
 	//
 	// A row of waits ends when an event arrives, or with a connection that
-	// lived longer than MaxBackoff.
+	// lived longer than MaxBackoff, if that has a limit.
 	MinBackoff, MaxBackoff time.Duration
 
 	// MaxAttempts is how many attempts may fail in a row before the iteration

@@ -61,6 +61,7 @@
 // 4 KiB and 3 seconds, the response's header, informational responses
 // included, to the limit of the http.Transport (10 MiB). Attempts are at least
 // 10 ms apart, whatever the server says, unless [Client.Reconnect] is called,
-// and no retry time or Retry-After is believed beyond 5 minutes. Only [Options].IdleTimeout protects against a
-// server that says nothing at all: by default a Client waits for ever.
+// and no retry time or Retry-After is believed beyond 5 minutes. Only
+// [Options].IdleTimeout protects against a server that says nothing at all: by
+// default a Client waits for ever.
 package client
