@@ -46,7 +46,7 @@ type Broker struct {
 
 	ctx      context.Context // ends with Close; every call of the Store sees it
 	abort    context.CancelFunc
-	refuse   func()        // closes refusing, once
+	refuse   func()        // closes refusing, and notes crowd, once
 	refusing chan struct{} // closed by refuse: no more events and subscribers
 
 	stopReading context.CancelFunc // ends read
@@ -67,6 +67,7 @@ type Broker struct {
 	reached  chan struct{} // closed once newest is not before last
 	serving  int           // subscriptions whose events somebody is taking right now
 	subs     map[*Subscription]struct{}
+	crowd    int // how many there were when the end began
 	interest map[string][]interest
 	shards   []*shard
 
@@ -116,7 +117,12 @@ func New(opts *Options) *Broker {
 	b.ctx, b.abort = context.WithCancel(context.Background())
 	ctx, cancel := context.WithCancel(b.ctx)
 	b.stopReading = cancel
-	b.refuse = sync.OnceFunc(func() { close(b.refusing) })
+	b.refuse = sync.OnceFunc(func() {
+		close(b.refusing)
+		b.order.Lock()
+		defer b.order.Unlock()
+		b.crowd = len(b.subs)
+	})
 	for i := range b.shards {
 		b.shards[i] = newShard(&b.opts, &b.stats)
 		go b.shards[i].run()

@@ -61,7 +61,11 @@ func detach(g *guard, r *http.Request, timeout time.Duration) (*line, error) {
 	head.WriteString("HTTP/1.1 200 OK\r\n")
 	_ = h.Write(&head) // into memory
 	head.WriteString("\r\n")
-	return l, l.write(head.Bytes())
+	if err := l.write(head.Bytes()); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // Write writes p as a chunk.
@@ -188,7 +192,7 @@ func (l *line) finish() {
 func (s *Subscription) resume() {
 	err := s.line.write(nil)
 	if err == nil {
-		err = s.run(s.out.r.Context(), s.out)
+		err = s.run(s.out.ctx, s.out)
 	}
 	s.b.conclude(s.out, err)
 }

@@ -90,7 +90,7 @@ type Options struct {
 	// Heartbeat, Retry and WriteTimeout of each HTTP stream are those of
 	// [sse.WriterOptions].
 	Heartbeat    time.Duration // idle time before an empty comment; 0: 15 s, negative: never
-	Retry        time.Duration // reconnection time sent first, if positive
+	Retry        time.Duration // reconnection time sent first, if positive; on Shutdown, spread, at least a second
 	WriteTimeout time.Duration // per write; 0: 10 s, negative: none
 
 	// FlushInterval is how long a subscriber's events may be gathered before they

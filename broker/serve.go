@@ -92,8 +92,8 @@ func (b *Broker) conclude(st *stream, err error) {
 		return
 	}
 	sub, r := st.sub, st.r
-	b.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "broker: stream ends",
-		slog.String("remote", r.RemoteAddr), slog.Any("topics", sub.topics), slog.Any("reason", err))
+	b.opts.Logger.LogAttrs(st.ctx, slog.LevelDebug, "broker: stream ends",
+		slog.String("remote", st.from), slog.Any("topics", sub.topics), slog.Any("reason", err))
 
 	var failure *storeError
 	switch {
@@ -140,10 +140,13 @@ func (b *Broker) dismiss(w http.ResponseWriter, r *http.Request) {
 }
 
 // spreadRetry is a reconnection time for a client that is sent away: Retry, or
-// a second, and up to four more. All that are sent away together would
-// otherwise come back together.
+// a second, and up to a millisecond more for each subscriber there was. All
+// that are sent away together would otherwise come back together.
 func (b *Broker) spreadRetry() time.Duration {
-	return max(b.opts.Retry, time.Second) + rand.N(4*time.Second)
+	b.order.Lock()
+	spread := min(max(time.Duration(b.crowd)*time.Millisecond, 100*time.Millisecond), 30*time.Second)
+	b.order.Unlock()
+	return max(b.opts.Retry, time.Second) + rand.N(spread)
 }
 
 func (b *Broker) writerOptions() *sse.WriterOptions {

@@ -10,8 +10,10 @@ import "context"
 // Close it does nothing.
 //
 // [http.Server.Shutdown] waits for streams but does not end them: call
-// Shutdown before it, or from a function given to
-// [http.Server.RegisterOnShutdown].
+// Shutdown from a function given to [http.Server.RegisterOnShutdown], or before
+// it. It also waits some seconds for connections that browsers have opened and
+// not used yet; give it a context with a timeout, and call [http.Server.Close]
+// after it.
 //
 // A Subscription over which nobody ranges at the time is not waited for. Events
 // still yields what is queued for it, until Close.

@@ -244,6 +244,9 @@ func TestABrokerThatHasEndedSendsClientsAwayForASpreadTime(t *testing.T) {
 		var retries []string
 		for range 20 {
 			b := newBroker(t, &broker.Options{Retry: 2 * time.Second})
+			for range 4000 {
+				subscribe(t, b)
+			}
 			require.NoError(t, b.Shutdown(t.Context()))
 			s := connect(t, b, "")
 			require.NoError(t, s.Wait())

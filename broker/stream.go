@@ -16,7 +16,9 @@ import (
 type stream struct {
 	sub   *Subscription
 	guard *guard
-	r     *http.Request
+	r     *http.Request // nil once detached, unless a Snapshot wants it
+	ctx   context.Context
+	from  string        // the remote address
 	w     wire          // nil until the headers are out
 	buf   *bytes.Buffer // written, not sent; nil when there is nothing, for an idle stream is to cost little
 	wrote time.Time     // the last write
@@ -37,7 +39,7 @@ const bufferSize = 32 << 10
 var buffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, bufferSize)) }}
 
 func newStream(sub *Subscription, g *guard, r *http.Request) *stream {
-	return &stream{sub: sub, guard: g, r: r}
+	return &stream{sub: sub, guard: g, r: r, ctx: r.Context(), from: r.RemoteAddr}
 }
 
 // begin sends the headers, once.
@@ -48,11 +50,11 @@ func (st *stream) begin() error {
 	opts := &st.sub.b.opts
 	if opts.Detach && canWriteSocket {
 		l, err := detach(st.guard, st.r, opts.WriteTimeout)
-		if l != nil && err == nil {
-			return st.detached(l)
-		}
 		if err != nil {
 			return err
+		}
+		if l != nil {
+			return st.detached(l)
 		}
 	}
 	w, err := sse.NewWriter(st.guard, st.r, st.sub.b.writerOptions())
@@ -216,8 +218,15 @@ func (st *stream) rest() {
 func (st *stream) detached(l *line) error {
 	st.w, st.sub.line, st.sub.out = l, l, st
 	st.wrote = time.Now()
-	// The request's context ends with its handler; the stream does not.
-	st.r = st.r.WithContext(context.WithoutCancel(st.r.Context()))
+	// The request's context ends with its handler; the stream does not. Of the
+	// request an idle stream keeps nothing that nobody asks for.
+	st.ctx = context.Background()
+	if st.sub.b.opts.Snapshot == nil {
+		st.r = nil
+	} else {
+		st.ctx = context.WithoutCancel(st.r.Context())
+		st.r = st.r.WithContext(st.ctx)
+	}
 	go l.watch(st.sub)
 	if retry := st.sub.b.opts.Retry; retry > 0 {
 		return st.write(sse.AppendRetry(st.available(), retry))
