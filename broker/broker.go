@@ -297,11 +297,9 @@ func (b *Broker) lockPublishing(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	// With several ready, select picks any: the end comes first.
-	select {
-	case <-b.refusing:
+	if b.isRefusing() {
 		b.unlockPublishing()
 		return ErrClosed
-	default:
 	}
 	if ctx.Err() != nil {
 		b.unlockPublishing()
@@ -311,6 +309,15 @@ func (b *Broker) lockPublishing(ctx context.Context) error {
 }
 
 func (b *Broker) unlockPublishing() { <-b.publishing }
+
+func (b *Broker) isRefusing() bool {
+	select {
+	case <-b.refusing:
+		return true
+	default:
+		return false
+	}
+}
 
 // bind returns a context that ends with ctx and with the Broker.
 func (b *Broker) bind(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -186,13 +186,3 @@ func (l *line) finish() {
 	l.guard.finish(-1)
 	_ = l.conn.Close()
 }
-
-// resume serves a detached subscriber until it can be parked again, or ends.
-// The shard starts it.
-func (s *Subscription) resume() {
-	err := s.line.write(nil)
-	if err == nil {
-		err = s.run(s.out.ctx, s.out)
-	}
-	s.b.conclude(s.out, err)
-}

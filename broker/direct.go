@@ -1,15 +1,18 @@
 package broker
 
-// A shard writes to the socket of a detached subscriber itself, as long as the
+// A subscriber over HTTP that is idle is parked: its goroutine gives the stream
+// to the shard, by an op (adopt), and ends. When there is something to do the
+// shard starts the goroutine anew (release), and puts what has come into the
+// queue.
+//
+// To a detached subscriber's socket the shard writes itself, as long as the
 // socket takes everything: waking a goroutine for it costs more than all the
-// rest. A socket has one owner at a time, as a write waits for a goroutine that
-// is in a write to the same socket. The subscriber's goroutine gives its socket
-// away by an op that the shard handles (adopt) and ends; the shard gives it back
-// by starting that goroutine anew (release), with what the socket did not take,
-// and puts what comes from then on into the queue.
+// rest. Only what the socket does not take, and what comes after it, is for the
+// goroutine. A socket has one owner at a time, as a write waits for a goroutine
+// that is in a write to the same socket.
 
-// adopt makes the shard the owner of a subscriber's socket, unless something
-// has been queued since the subscriber found its queue empty.
+// adopt makes the shard the owner of a stream, unless something has been queued
+// since its goroutine found the queue empty.
 func (s *shard) adopt(o op) {
 	r := o.reg
 	if r.slots != nil {
@@ -19,15 +22,22 @@ func (s *shard) adopt(o op) {
 		go r.sub.resume()
 		return
 	}
-	r.direct = true
+	r.parked = true
 	r.queue = nil // an idle subscriber needs none
 }
 
-// release gives r's socket back to its subscriber.
+// release gives a stream back to its goroutine.
 func (s *shard) release(r *registration) {
-	r.direct = false
+	r.parked = false
 	r.queue = make(chan item, s.queueSize)
 	go r.sub.resume()
+}
+
+// wake releases a stream for which a heartbeat is due.
+func (s *shard) wake(o op) {
+	if r := o.reg; r.parked && r.sub.line == nil {
+		s.release(r)
+	}
 }
 
 // write writes b to r's socket.
@@ -68,7 +78,7 @@ func (s *shard) beat(o op) {
 		for i := len(list) - 1; i >= 0; i-- {
 			r := list[i].reg
 			switch {
-			case !r.direct || s.now.Sub(r.sub.out.wrote) < s.heartbeat:
+			case !r.parked || r.sub.line == nil || s.now.Sub(r.sub.out.wrote) < s.heartbeat:
 			case id == "" || id == r.sub.handed:
 				s.writeChunk(r, comment)
 			default:

@@ -54,9 +54,12 @@ func (s *shard) emit(r *registration) {
 	r.batch = nil
 	switch {
 	case b == nil:
-	case r.direct:
+	case r.parked && r.sub.line != nil:
 		s.write(r, b)
 	default:
+		if r.parked {
+			s.release(r)
+		}
 		s.push(r, b)
 	}
 }
@@ -144,7 +147,7 @@ func (r *registration) leave(events, bytes int) {
 // mark in a queue that is full would be taken before what is dropped behind it.
 func (s *shard) mark(o op) {
 	r := o.reg
-	if r.slots == nil || r.direct {
+	if r.slots == nil || r.parked {
 		return
 	}
 	s.emit(r)
@@ -165,7 +168,7 @@ func (s *shard) gap(o op) {
 			}
 			r.last = o.mark.frame
 			r.count++
-			if r.direct {
+			if r.parked {
 				s.release(r)
 			}
 			if s.fits(r, o.mark) {

@@ -98,7 +98,7 @@ func (b *Broker) markCount(r *registration) {
 	r.shard.send(op{do: (*shard).mark, reg: r, mark: newMark("")})
 }
 
-// park gives the socket of s to its shard, unless s is to end, or has to pick
+// park gives the stream of s to its shard, unless s is to end, or has to pick
 // what it has not been handed out yet.
 func (b *Broker) park(s *Subscription) bool {
 	b.order.Lock()
@@ -109,6 +109,15 @@ func (b *Broker) park(s *Subscription) bool {
 	}
 	r.shard.send(op{do: (*shard).adopt, reg: r})
 	return true
+}
+
+// wake has the shard start the goroutine of s, if it is parked.
+func (b *Broker) wake(s *Subscription) {
+	b.order.Lock()
+	defer b.order.Unlock()
+	if r := s.reg; r != nil {
+		r.shard.send(op{do: (*shard).wake, reg: r})
+	}
 }
 
 func (b *Broker) hasStarted() bool {

@@ -18,11 +18,6 @@ func (e *storeError) Unwrap() error { return e.err }
 // replay hands out what comes before the queue. While the Store fails, it asks
 // again: nobody else waits for that.
 func (s *Subscription) replay(ctx context.Context, out outlet) error {
-	if s.stage == fresh && s.b.opts.Backlog == 0 && s.b.hasStarted() {
-		// The Store is not asked. This is how most streams begin, and deriving a
-		// context leaves half a kilobyte in the one of the request.
-		return s.catchUp(ctx, out)
-	}
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	for attempt := 0; ; attempt++ {

@@ -70,48 +70,59 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 	}
 }
 
-// stream serves a subscription until it ends or is parked.
+// stream serves a subscription until it ends, or is detached.
+//
+// The handler's goroutine only waits, and another one does the work: see
+// resume. It waits with half the stack that a write takes, and the other one
+// ends when there is nothing to do for a while, which together is a fifth of
+// what an idle subscriber costs.
 func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 	st := newStream(sub, g, r)
-	done := false
-	defer func() {
-		if !done { // a callback panics
-			b.conclude(st, nil)
-		}
-	}()
-	b.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "broker: stream begins",
-		slog.String("remote", r.RemoteAddr), slog.Any("topics", sub.topics))
-	err := sub.run(r.Context(), st)
-	done = true
-	b.conclude(st, err)
+	sub.out = st
+	go sub.resume()
+	select {
+	case <-st.done:
+	case <-r.Context().Done():
+		sub.Close()
+		<-st.done
+	}
+	if st.panicked != nil {
+		panic(st.panicked)
+	}
 }
 
-// conclude ends a stream that run has left with err, unless it was parked.
-func (b *Broker) conclude(st *stream, err error) {
-	if err == errParked {
-		return
+// resume serves a subscriber over HTTP until it can be parked, or ends. It is a
+// goroutine of its own, started by the handler and then by the shard, one at a
+// time.
+func (s *Subscription) resume() {
+	err := s.out.serve()
+	if err != errParked {
+		s.b.conclude(s.out, err)
 	}
-	sub, r := st.sub, st.r
-	b.opts.Logger.LogAttrs(st.ctx, slog.LevelDebug, "broker: stream ends",
-		slog.String("remote", st.from), slog.Any("topics", sub.topics), slog.Any("reason", err))
+}
 
+// conclude ends a stream.
+func (b *Broker) conclude(st *stream, err error) {
+	b.opts.Logger.LogAttrs(st.ctx, slog.LevelDebug, "broker: stream ends",
+		slog.String("remote", st.from), slog.Any("topics", st.sub.topics), slog.Any("reason", err))
 	var failure *storeError
 	switch {
+	case st.panicked != nil:
 	case st.w != nil && b.ctx.Err() != nil:
 		// Closed: writing would only meet the deadline that freed others.
 	case st.w != nil:
-		if err == ErrClosed {
+		if err == ErrClosed && b.isRefusing() {
 			st.farewell()
 		}
 		_ = st.flush() // it is over; a write that failed before fails again
 	case errors.As(err, &failure):
-		b.unavailable(st.guard, r, err)
+		b.unavailable(st.guard, st.r, err)
 	case errors.Is(err, http.ErrNotSupported):
-		b.deny(st.guard, r, http.StatusInternalServerError, err)
-	case err == ErrClosed:
-		b.dismiss(st.guard.ResponseWriter, r)
+		b.deny(st.guard, st.r, http.StatusInternalServerError, err)
+	case err == ErrClosed && b.isRefusing():
+		b.dismiss(st.guard.ResponseWriter, st.r)
 	}
-	sub.Close()
+	st.sub.Close()
 	st.close()
 }
 

@@ -50,7 +50,7 @@ type registration struct {
 	sent   uint64 // their bytes
 	first  uint64 // bytes of all events through that which was queued when the queue was empty
 	behind bool   // the queue was full: the subscriber has to catch up, or end
-	direct bool   // the shard writes to the subscriber's socket itself: see adopt
+	parked bool   // the stream belongs to the shard: see adopt
 }
 
 // An op is what a shard is asked to do. Ops of one shard are handed over under
@@ -59,7 +59,7 @@ type op struct {
 	do    func(*shard, op)
 	frame *frame        // of deliver
 	mark  *batch        // of mark, gap and beat
-	reg   *registration // of register, unregister, mark and adopt
+	reg   *registration // of all but deliver, gap and beat
 }
 
 // A shard is a goroutine that owns a part of the subscribers and the index of
@@ -188,7 +188,7 @@ func (s *shard) unregister(o op) {
 // drop takes r out of the index and closes its queue. What is queued stays
 // readable.
 func (s *shard) drop(r *registration) {
-	if r.direct {
+	if r.parked {
 		s.release(r)
 	}
 	r.batch = nil

@@ -3,7 +3,11 @@ package broker
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
+	"math"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -13,17 +17,29 @@ import (
 // A stream is the outlet of an HTTP subscriber. Its headers go out with the
 // first thing there is to write, so that a Store that fails before that can
 // still be answered with a status.
+//
+// It belongs to the goroutine in resume or, while the subscription is parked, to
+// the shard.
 type stream struct {
 	sub   *Subscription
 	guard *guard
-	r     *http.Request // nil once detached, unless a Snapshot wants it
-	ctx   context.Context
-	from  string        // the remote address
+	r     *http.Request   // nil once detached, unless a Snapshot wants it
+	ctx   context.Context // the request's values; the end of the request closes the subscription
+	from  string          // the remote address
+
 	w     wire          // nil until the headers are out
 	buf   *bytes.Buffer // written, not sent; nil when there is nothing, for an idle stream is to cost little
 	wrote time.Time     // the last write
-	beats *time.Timer   // when to look whether a heartbeat is due
+	timer *time.Timer   // when to look whether a heartbeat is due; while parked, when to wake up for it
+	tired bool          // nothing has been written for a while
+
+	done     chan struct{} // closed when the handler may return
+	panicked any           // what a callback has panicked with, for the handler to repeat; set before done is closed
 }
+
+// parkAfter is for how long nothing must have been written before an ordinary
+// stream is parked: starting its goroutine again takes some microseconds.
+const parkAfter = 200 * time.Millisecond
 
 // A wire is what a stream writes whole blocks to: an [sse.Writer], or the line
 // of a detached subscriber.
@@ -39,7 +55,39 @@ const bufferSize = 32 << 10
 var buffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, bufferSize)) }}
 
 func newStream(sub *Subscription, g *guard, r *http.Request) *stream {
-	return &stream{sub: sub, guard: g, r: r, ctx: r.Context(), from: r.RemoteAddr}
+	return &stream{
+		sub:   sub,
+		guard: g,
+		r:     r,
+		ctx:   context.WithoutCancel(r.Context()),
+		from:  r.RemoteAddr,
+		done:  make(chan struct{}),
+	}
+}
+
+// serve runs the subscription. A panic of a callback ends the stream, and goes
+// on in the handler's goroutine, where net/http expects it; a detached stream
+// has none, so there it is logged.
+func (st *stream) serve() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("broker: callback panicked: %v", p)
+			if st.sub.line == nil {
+				st.panicked = p
+			} else {
+				st.sub.b.opts.Logger.LogAttrs(st.ctx, slog.LevelError, "broker: callback panicked",
+					slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			}
+		}
+	}()
+	st.stopTimer()
+	st.tired = false // there is a reason why it was woken
+	if l := st.sub.line; l != nil {
+		if err := l.write(nil); err != nil { // what the shard has left
+			return err
+		}
+	}
+	return st.sub.run(st.ctx, st)
 }
 
 // begin sends the headers, once.
@@ -156,7 +204,7 @@ func (st *stream) send(data []byte) error {
 	if err != nil {
 		return err
 	}
-	st.wrote = time.Now()
+	st.wrote, st.tired = time.Now(), false
 	return st.w.Flush()
 }
 
@@ -168,27 +216,43 @@ func (st *stream) release() {
 	}
 }
 
+// ticks returns when to look at due: when the stream may be parked, or a
+// heartbeat is due. The timer is not touched by every write, but looked at when
+// it fires.
 func (st *stream) ticks() <-chan time.Time {
-	d := st.sub.b.opts.Heartbeat
-	if st.beats == nil && d > 0 {
-		st.beats = time.NewTimer(d - time.Since(st.wrote))
+	if st.timer == nil {
+		st.timer = time.NewTimer(st.rest())
 	}
-	if d <= 0 {
-		return nil
-	}
-	return st.beats.C
+	return st.timer.C
 }
 
-// due reports whether nothing has been written for the time of a heartbeat.
-// The timer is not touched by every write, but looked at when it fires.
-func (st *stream) due() bool {
-	rest := st.sub.b.opts.Heartbeat - time.Since(st.wrote)
-	if rest > 0 {
-		st.beats.Reset(rest)
-		return false
+// rest returns how long to wait before there is anything to look at.
+func (st *stream) rest() time.Duration {
+	idle := time.Since(st.wrote)
+	rest := parkAfter - idle
+	if d := st.heartbeat(); rest <= 0 || d < parkAfter {
+		rest = d - idle
 	}
-	st.beats.Reset(st.sub.b.opts.Heartbeat)
-	return true
+	return max(rest, 0)
+}
+
+// heartbeat returns the time of a heartbeat, or ages if there is to be none.
+func (st *stream) heartbeat() time.Duration {
+	if d := st.sub.b.opts.Heartbeat; d > 0 {
+		return d
+	}
+	return math.MaxInt64
+}
+
+func (st *stream) due() bool {
+	idle := time.Since(st.wrote)
+	if idle >= st.heartbeat() {
+		st.timer.Reset(min(parkAfter, st.heartbeat())) // after what is written now
+		return true
+	}
+	st.tired = idle >= parkAfter
+	st.timer.Reset(st.rest())
+	return false
 }
 
 func (st *stream) beat() error {
@@ -205,26 +269,15 @@ func (st *stream) farewell() {
 	_ = st.write(sse.AppendRetry(st.available(), st.sub.b.spreadRetry()))
 }
 
-// rest lets go of what an idle stream does not need.
-func (st *stream) rest() {
-	st.release()
-	if st.beats != nil {
-		st.beats.Stop()
-		st.beats = nil
-	}
-}
-
 // detached makes l, on which the header has been sent, the wire of st.
 func (st *stream) detached(l *line) error {
 	st.w, st.sub.line, st.sub.out = l, l, st
 	st.wrote = time.Now()
-	// The request's context ends with its handler; the stream does not. Of the
-	// request an idle stream keeps nothing that nobody asks for.
-	st.ctx = context.Background()
+	// The handler returns before the stream ends. Of its request an idle stream
+	// keeps nothing that nobody asks for.
 	if st.sub.b.opts.Snapshot == nil {
-		st.r = nil
+		st.r, st.ctx = nil, context.Background()
 	} else {
-		st.ctx = context.WithoutCancel(st.r.Context())
 		st.r = st.r.WithContext(st.ctx)
 	}
 	go l.watch(st.sub)
@@ -234,25 +287,47 @@ func (st *stream) detached(l *line) error {
 	return nil
 }
 
-// park gives the socket to the shard, if the shard can write to it, and reports
-// whether it did. Then the stream belongs to the shard.
+// park gives the stream to the shard, if it is idle, and reports whether it did.
 func (st *stream) park() bool {
-	l := st.sub.line
-	if l == nil || l.raw == nil || l.guard.release() != nil {
+	if l := st.sub.line; l != nil {
+		if l.raw == nil || l.guard.release() != nil {
+			return false
+		}
+	} else if !st.tired {
 		return false
 	}
-	st.rest()
-	return st.sub.b.park(st.sub)
+	st.stopTimer()
+	if st.sub.line != nil {
+		closeOnce(st.done)
+	} else if d := st.heartbeat(); d < math.MaxInt64 {
+		sub := st.sub
+		st.timer = time.AfterFunc(d-time.Since(st.wrote), func() { sub.b.wake(sub) })
+	}
+	if !st.sub.b.park(st.sub) {
+		st.stopTimer()
+		return false
+	}
+	return true
 }
 
-// close ends the stream, before its handler returns.
+func (st *stream) stopTimer() {
+	if st.timer != nil {
+		st.timer.Stop()
+		st.timer = nil
+	}
+}
+
+// close ends the stream, and lets its handler return.
 func (st *stream) close() {
-	st.rest()
+	st.stopTimer()
+	st.release()
 	if l := st.sub.line; l != nil {
 		l.finish()
+		closeOnce(st.done)
 		l.end(st.sub)
 		return
 	}
 	st.guard.finish(st.sub.b.opts.WriteTimeout)
+	closeOnce(st.done)
 	st.sub.unserve()
 }

@@ -28,9 +28,8 @@ type Subscription struct {
 
 	closed atomic.Bool // set under the order lock
 
-	// Set when the stream is detached.
-	line *line
-	out  *stream
+	out  *stream // of a subscriber over HTTP
+	line *line   // its connection, once it is detached
 
 	// What has been handed out. Owned by the goroutine in run, or by the shard
 	// while the subscription is parked.
@@ -105,10 +104,8 @@ func (b *Broker) subscribe(lastEventID string, topics []string, cut func()) (*Su
 	}
 	b.order.Lock()
 	defer b.order.Unlock()
-	select {
-	case <-b.refusing:
+	if b.isRefusing() {
 		return nil, ErrClosed
-	default:
 	}
 	if n := b.opts.MaxSubscribers; n > 0 && len(b.subs) >= n {
 		return nil, ErrFull
