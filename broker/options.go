@@ -82,6 +82,11 @@ type Options struct {
 	// negative: no limit.
 	MaxSubscribers int
 
+	// MaxTopics bounds the topics of one request to ServeHTTP, repetitions not
+	// counted. A request for more is refused with 400. 0: 100, negative: no
+	// limit.
+	MaxTopics int
+
 	// NoPriming suppresses blocks that only set the ID, for clients that
 	// dispatch them as empty events. A client that has seen no event then has
 	// no cursor to come back with.
@@ -133,6 +138,9 @@ func (o *Options) withDefaults() Options {
 	opts.Gap.ID = ""
 	if opts.Gap == (sse.Event{}) {
 		opts.Gap.Type = "gap"
+	}
+	if opts.MaxTopics == 0 {
+		opts.MaxTopics = 100
 	}
 	if opts.QueueSize <= 0 {
 		opts.QueueSize = 64

@@ -17,13 +17,23 @@ import (
 // query parameter lastEventId.
 //
 // It answers 405 to methods other than GET and HEAD, 406 if the header Accept
-// excludes text/event-stream, 503 with Retry-After beyond
+// excludes text/event-stream, 400 beyond [Options.MaxTopics], 503 with Retry-After beyond
 // [Options.MaxSubscribers] and while the Store fails, 500 if the
 // ResponseWriter cannot flush, and what Topics says. A Broker that shuts down
 // or is closed answers 200, a reconnection time, and the end, for browsers
 // never come back from another status.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	b.serveTopics(w, r, b.opts.Topics)
+	b.serveTopics(w, r, func(r *http.Request) ([]string, error) {
+		topics, err := b.opts.Topics(r)
+		if err != nil {
+			return nil, err
+		}
+		topics = distinct(topics)
+		if limit := b.opts.MaxTopics; limit > 0 && len(topics) > limit {
+			return nil, &StatusError{http.StatusBadRequest, fmt.Errorf("%d topics, allowed are %d", len(topics), limit)}
+		}
+		return topics, nil
+	})
 }
 
 // Handler returns a handler that streams the given topics, without any the
@@ -36,6 +46,7 @@ func (b *Broker) Handler(topics ...string) http.Handler {
 	})
 }
 
+// serveTopics serves the topics that topicsOf returns, which are distinct.
 func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf func(*http.Request) ([]string, error)) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -59,7 +70,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 	}
 
 	g := newGuard(w, r, b.opts.WriteTimeout)
-	sub, err := b.subscribe(sse.LastEventID(r), distinct(topics), g.cut)
+	sub, err := b.subscribe(sse.LastEventID(r), topics, g.cut)
 	switch {
 	case errors.Is(err, ErrFull):
 		b.unavailable(w, r, err)

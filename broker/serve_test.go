@@ -197,6 +197,20 @@ func TestAnyQueryTopicServesWhatIsNamed(t *testing.T) {
 	assert.Equal(t, 400, status.Code)
 }
 
+func TestARequestForTooManyTopicsIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for limit, n := range map[int]int{0: 100, 3: 3, -1: 20_000} {
+			b := newBroker(t, &broker.Options{Topics: broker.AnyQueryTopic("t"), MaxTopics: limit})
+			query := "/?t=1&t=1&t=" + strings.Join(numbers(1, n), "&t=")
+			assert.Equal(t, 200, ssetest.Record(t, b, ssetest.NewRequest(query, "")).Code())
+			if limit >= 0 {
+				query += "&t=one+more"
+				assert.Equal(t, 400, ssetest.Record(t, b, ssetest.NewRequest(query, "")).Code())
+			}
+		}
+	})
+}
+
 func TestAHandlerHasItsOwnTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, &broker.Options{

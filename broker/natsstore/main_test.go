@@ -1,0 +1,115 @@
+package natsstore_test
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/broker/natsstore"
+	"github.com/fanfare-go/fanfare/sse"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
+)
+
+func TestMain(m *testing.M) { ssetest.Main(m) }
+
+// An engine is a NATS server in this process, which can go away and come back.
+type engine struct {
+	t       *testing.T
+	options server.Options
+	running *server.Server
+}
+
+// startEngine starts a server with a store of its own; it ends with the test.
+func startEngine(t *testing.T) *engine {
+	e := &engine{t: t, options: server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT,
+		JetStream: true, StoreDir: t.TempDir(), NoSigs: true, MaxPayload: 2 << 20,
+	}}
+	e.start()
+	e.options.Port = e.running.Addr().(*net.TCPAddr).Port // stays over a restart
+	t.Cleanup(func() { e.stop() })
+	return e
+}
+
+func (e *engine) start() {
+	e.t.Helper()
+	options := e.options
+	running, err := server.NewServer(&options)
+	require.NoError(e.t, err)
+	running.Start()
+	require.True(e.t, running.ReadyForConnections(10*time.Second), "the server does not start")
+	e.running = running
+}
+
+func (e *engine) stop() {
+	e.running.Shutdown()
+	e.running.WaitForShutdown()
+}
+
+// connect returns a connection that ends with the test.
+func (e *engine) connect() jetstream.JetStream { return connect(e.t, e.running.ClientURL()) }
+
+func connect(t *testing.T, urls string) jetstream.JetStream {
+	nc, err := nats.Connect(urls, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
+		nats.ReconnectJitter(0, 0), nats.RetryOnFailedConnect(true))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		nc.Close()
+		require.Eventually(t, nc.IsClosed, 5*time.Second, time.Millisecond)
+	})
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(2*time.Second))
+	require.NoError(t, err)
+	return js
+}
+
+var names atomic.Int64
+
+// newName returns the name of a stream that is not used yet.
+func newName() string { return fmt.Sprintf("events-%d", names.Add(1)) }
+
+func open(t *testing.T, js jetstream.JetStream, opts natsstore.Options) *natsstore.Store {
+	t.Helper()
+	s, err := natsstore.Open(t.Context(), js, &opts)
+	require.NoError(t, err)
+	return s
+}
+
+// newBroker returns a Broker that is closed when the test ends.
+func newBroker(t *testing.T, s broker.Store) *broker.Broker {
+	b := broker.New(&broker.Options{Store: s, QueueSize: 1024})
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+// publish publishes events with the numbers from first to last as data, each
+// again until the Store has it, and returns their IDs.
+func publish(t *testing.T, b *broker.Broker, first, last int) (ids []string) {
+	t.Helper()
+	for i := first; i <= last; i++ {
+		var id string
+		require.Eventually(t, func() bool {
+			var err error
+			id, err = b.Publish(t.Context(), sse.Event{ID: fmt.Sprintf("number-%d", i), Data: strconv.Itoa(i)}, "a")
+			return id != "" && (err == nil || err == broker.ErrDuplicate)
+		}, 30*time.Second, 10*time.Millisecond)
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// numbers returns the numbers from first to last as strings.
+func numbers(first, last int) (s []string) {
+	for i := first; i <= last; i++ {
+		s = append(s, strconv.Itoa(i))
+	}
+	return s
+}

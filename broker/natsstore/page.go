@@ -1,0 +1,165 @@
+package natsstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// maxPageBytes is about how many bytes a page has at most, unless one event
+// alone is larger: JetStream sends a page without waiting for its reader.
+const maxPageBytes = 4 << 20
+
+// A request may be answered by any replica, and one may be behind the leader
+// for a moment. So often and so long a reader waits for what it is to have.
+const (
+	lagTries = 100
+	lagWait  = 20 * time.Millisecond
+)
+
+// read returns the next entries after c, at most a page, and moves c to the
+// last of them. It returns none where the history ends.
+func (s *Store) read(ctx context.Context, c *cursor) ([]entry, error) {
+	for try := 0; ; try++ {
+		st, entries, err := s.page(ctx, c.at)
+		if err != nil {
+			return nil, err
+		}
+		entries, err = c.advance(st, entries)
+		if len(entries) > 0 || err != nil {
+			return entries, err
+		}
+		if c.at.before(st.last) && c.at.sequence+1 >= st.first && try < lagTries {
+			if err := sleep(ctx, lagWait); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		return nil, c.skip(st)
+	}
+}
+
+// back returns the entries before end, newest first, at most a page. It
+// returns none where the history begins.
+func (s *Store) back(ctx context.Context, end position) ([]entry, error) {
+	for {
+		st, err := s.look(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if end.sequence <= st.first || end.epoch != st.last.epoch {
+			return nil, nil
+		}
+		start := max(st.first, end.sequence-min(end.sequence, uint64(s.opts.PageSize)))
+		c := cursor{at: position{end.epoch, start - 1}}
+		var found []entry
+		for c.at.sequence+1 < end.sequence {
+			entries, err := s.read(ctx, &c)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range entries {
+				if e.at.before(end) {
+					found = append(found, e)
+				}
+			}
+		}
+		if len(found) > 0 {
+			slices.Reverse(found)
+			return found, nil
+		}
+		end.sequence = start // all of these were deleted
+	}
+}
+
+// page reads the entries after a place, and then the state: if the epoch is
+// still the same, they are of it.
+func (s *Store) page(ctx context.Context, after position) (state, []entry, error) {
+	raw, err := s.get(ctx, after.sequence+1)
+	if err != nil {
+		return state{}, nil, err
+	}
+	st, err := s.look(ctx)
+	if err != nil {
+		return state{}, nil, err
+	}
+	entries := make([]entry, len(raw))
+	for i, m := range raw {
+		entries[i] = decode(position{st.last.epoch, sequenceOf(m, headerSequence)}, m.Header, m.Data)
+	}
+	return st, entries, nil
+}
+
+// The headers of the answers to a direct get of several messages, as in NATS's
+// ADR-31.
+const (
+	headerStatus       = "Status"
+	headerDescription  = "Description"
+	headerSequence     = "Nats-Sequence"
+	headerLastSequence = "Nats-Last-Sequence" // of the message before in the same answer
+)
+
+func sequenceOf(m *nats.Msg, header string) uint64 {
+	n, _ := strconv.ParseUint(m.Header.Get(header), 10, 64) // 0, which no message has, if it is not there
+	return n
+}
+
+// get asks for the messages from a sequence on, a page of them.
+func (s *Store) get(ctx context.Context, from uint64) ([]*nats.Msg, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	request, err := json.Marshal(map[string]uint64{"seq": from, "batch": uint64(s.opts.PageSize), "max_bytes": maxPageBytes})
+	if err != nil {
+		return nil, fail(ctx, err)
+	}
+	options := s.js.Options()
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, options.DefaultTimeout)
+		defer cancel()
+	}
+	nc := s.js.Conn()
+	inbox := nc.NewInbox()
+	answers, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fail(ctx, err)
+	}
+	defer func() { _ = answers.Unsubscribe() }() // fails only with a connection that is closed
+	api := options.APIPrefix
+	if options.Domain != "" {
+		api = "$JS." + options.Domain + ".API."
+	}
+	if err := nc.PublishRequest(api+"DIRECT.GET."+s.opts.Name, inbox, request); err != nil {
+		return nil, fail(ctx, err)
+	}
+	var page []*nats.Msg
+	var last uint64 // sequence of the last message of page
+	for {
+		m, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, fail(ctx, err)
+		}
+		status := m.Header.Get(headerStatus)
+		if status == "404" {
+			return nil, nil
+		}
+		if status != "" && status != "204" {
+			return nil, fmt.Errorf("natsstore: direct get: %s %s", status, m.Header.Get(headerDescription))
+		}
+		if sequenceOf(m, headerLastSequence) != last {
+			return nil, errors.New("natsstore: a message was lost on the way")
+		}
+		if status == "204" {
+			return page, nil
+		}
+		last = sequenceOf(m, headerSequence)
+		page = append(page, m)
+	}
+}

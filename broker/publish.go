@@ -1,0 +1,217 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// Publish stores ev and hands it to every subscriber of at least one of the
+// topics; without topics, to those of the topic "". It returns the ID that the
+// [Store] gave the event. It waits for the Store and for earlier calls of
+// Publish, never for a subscriber. The slice of topics is not kept.
+//
+// Nothing is published if the error is
+//   - a [*sse.FieldError]: the Type or ID would corrupt the stream, or a client
+//     could not send the ID back in a header, because it has control
+//     characters, blanks at its ends, ill-formed UTF-8, or more than 4096 bytes,
+//   - [ErrDuplicate]: an event with this ID is already stored,
+//   - [ErrClosed], or the cause of the end of ctx.
+//
+// Any other error is the Store's. If that is a [Follower], the fate of the
+// event is unknown; with an ID of its own it can be published again safely.
+func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (id string, err error) {
+	if err := check(ev); err != nil {
+		return "", err
+	}
+	topics = distinct(topics)
+	if err := b.lockPublishing(ctx); err != nil {
+		return "", err
+	}
+	defer b.unlockPublishing()
+
+	ctx, cancel := b.bind(ctx)
+	defer cancel()
+	if err := b.startLocked(ctx); err != nil {
+		return "", err
+	}
+	ev.ID, err = b.store.Append(ctx, ev, topics)
+	switch {
+	case errors.Is(err, ErrDuplicate):
+		return ev.ID, ErrDuplicate
+	case err != nil && b.ctx.Err() != nil:
+		return "", ErrClosed
+	case err != nil:
+		return "", fmt.Errorf("broker: append: %w", err)
+	}
+	b.appended = ev.ID
+	b.stats.published.Add(1)
+	if b.follower != nil {
+		return ev.ID, nil // read hands it over when its turn comes
+	}
+	f, err := newFrame(ev, topics)
+	if err != nil {
+		return "", fmt.Errorf("broker: the Store gave an unusable ID: %w", err)
+	}
+	b.handOver(f, false)
+	return ev.ID, nil
+}
+
+// newFrame encodes ev.
+func newFrame(ev sse.Event, topics []string) (*frame, error) {
+	data, err := ev.AppendTo(nil)
+	if err != nil {
+		return nil, err
+	}
+	return &frame{event: ev, data: data, topics: topics}, nil
+}
+
+// handOver makes f the newest event and hands it to the shards that have
+// subscribers for it; first, if events before it are missing, it says so to
+// all subscribers.
+func (b *Broker) handOver(f *frame, gap bool) {
+	b.order.Lock()
+	defer b.order.Unlock()
+	if b.frozen {
+		return // closed since the event was stored; nobody is left to get it
+	}
+	b.newest = f.event.ID
+	if b.follower != nil {
+		b.reachLocked()
+	}
+	if gap {
+		for _, s := range b.shards {
+			s.send(op{do: (*shard).gap, mark: newMark("")})
+		}
+	}
+	if len(f.topics) == 1 {
+		for _, in := range b.interest[f.topics[0]] {
+			in.shard.send(op{do: (*shard).deliver, frame: f})
+		}
+		return
+	}
+	for _, s := range b.shards {
+		if slices.ContainsFunc(f.topics, func(topic string) bool { return b.wantsLocked(s, topic) }) {
+			s.send(op{do: (*shard).deliver, frame: f})
+		}
+	}
+}
+
+func (b *Broker) wantsLocked(s *shard, topic string) bool {
+	return slices.ContainsFunc(b.interest[topic], func(in interest) bool { return in.shard == s })
+}
+
+// start makes the newest ID known, so that subscribers have a place to start
+// from. It asks the Store once; whoever needs it first waits for it.
+func (b *Broker) start(ctx context.Context) error {
+	select {
+	case <-b.started:
+		return nil
+	default:
+	}
+	select {
+	case <-b.started:
+		return nil
+	case b.publishing <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer b.unlockPublishing()
+	return b.startLocked(ctx)
+}
+
+// startLocked is start for a caller that holds the publish lock: an event that
+// was appended while the Store is asked might otherwise be newer than the
+// answer, or not.
+func (b *Broker) startLocked(ctx context.Context) error {
+	select {
+	case <-b.started:
+		return nil
+	default:
+	}
+	id, err := b.store.Last(ctx)
+	if err != nil {
+		return fmt.Errorf("broker: newest ID: %w", err)
+	}
+	b.order.Lock()
+	defer b.order.Unlock()
+	b.newest, b.origin = id, id
+	close(b.started)
+	return nil
+}
+
+// lockPublishing takes the publish lock for an event.
+func (b *Broker) lockPublishing(ctx context.Context) error {
+	select {
+	case b.publishing <- struct{}{}:
+	case <-b.refusing:
+		return ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	// With several ready, select picks any: the end comes first.
+	if b.isRefusing() {
+		b.unlockPublishing()
+		return ErrClosed
+	}
+	if ctx.Err() != nil {
+		b.unlockPublishing()
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (b *Broker) unlockPublishing() { <-b.publishing }
+
+func (b *Broker) isRefusing() bool {
+	select {
+	case <-b.refusing:
+		return true
+	default:
+		return false
+	}
+}
+
+// bind returns a context that ends with ctx and with the Broker.
+func (b *Broker) bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(b.ctx, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// distinct returns a copy of topics without repetitions, or the default topic.
+func distinct(topics []string) []string {
+	if len(topics) == 0 {
+		return []string{""}
+	}
+	topics = slices.Clone(topics)
+	if len(topics) > 1 {
+		slices.Sort(topics)
+		topics = slices.Compact(topics)
+	}
+	return topics
+}
+
+// maxIDSize is how long an ID may be to be published. Common servers and
+// proxies take header lines of 8 KiB.
+const maxIDSize = 4096
+
+// check refuses an event that cannot be encoded, and an ID that no client
+// could send back: net/http and browsers trim blanks at the ends of a header
+// and refuse control characters within, and what is not UTF-8 arrives as
+// something else.
+func check(ev sse.Event) error {
+	if strings.ContainsAny(ev.Type, "\r\n") {
+		return &sse.FieldError{Field: "event", Value: ev.Type}
+	}
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
+	if len(ev.ID) > maxIDSize || strings.Trim(ev.ID, " ") != ev.ID || strings.ContainsFunc(ev.ID, control) || !utf8.ValidString(ev.ID) {
+		return &sse.FieldError{Field: "id", Value: ev.ID}
+	}
+	return nil
+}
