@@ -15,23 +15,26 @@ type block struct {
 	odd           uint64 // of all its fields; zero says that they are ASCII
 }
 
-// field processes a line that is not empty, given the odd bytes in it.
-func (d *Decoder) field(line []byte, odd uint64) {
+// field processes the line buf[start:end], which is not empty, given the odd
+// bytes in it.
+func (d *Decoder) field(start, end int, odd uint64) {
 	// Spec: "Collect the characters on the line before the first U+003A COLON
 	// character (:), and let field be that string. Collect the characters on
 	// the line after the first U+003A COLON character (:), and let value be
 	// that string. If value starts with a U+0020 SPACE character, remove it
 	// from value." And without a colon: "using the whole line as the field
 	// name, and the empty string as the field value."
+	line := d.lines.buf[start:end]
 	name, value, _ := bytes.Cut(line, []byte{':'})
 	value = bytes.TrimPrefix(value, []byte{' '})
+	start = end - len(value)
 	switch string(name) {
 	case "data":
-		d.data(value, odd)
+		d.data(start, end, odd)
 	case "id":
-		d.id(value, odd)
+		d.id(start, end, odd)
 	case "event":
-		d.event(value, odd)
+		d.event(start, end, odd)
 	case "retry":
 		// Spec: "If the field value consists of only ASCII digits, then
 		// interpret the field value as an integer in base ten, and set the
@@ -54,46 +57,46 @@ func (d *Decoder) field(line []byte, odd uint64) {
 	}
 }
 
-// data processes a data field.
+// data processes a data field with the value buf[start:end].
 //
 // Spec: "Append the field value to the data buffer, then append a single U+000A
 // LINE FEED (LF) character to the data buffer." As the last LF is removed again
 // in the end, it is not added before the next line.
-func (d *Decoder) data(value []byte, odd uint64) {
+func (d *Decoder) data(start, end int, odd uint64) {
 	b := &d.block
 	b.open = true
 	b.odd |= odd
 	if !b.data.set {
-		b.data.assign(value)
+		b.data.assign(start, end)
 		return
 	}
-	b.data.addLine(value)
-	if len(b.data.value) > d.limit {
+	b.data.addLine(d.lines.buf, start, end)
+	if len(b.data.own) > d.limit {
 		d.err = ErrTooLong
 	}
 }
 
-// id processes an id field.
+// id processes an id field with the value buf[start:end].
 //
 // Spec: "If the field value does not contain U+0000 NULL, then set the last
 // event ID buffer to the field value. Otherwise, ignore the field."
-func (d *Decoder) id(value []byte, odd uint64) {
+func (d *Decoder) id(start, end int, odd uint64) {
 	b := &d.block
 	b.open = true
-	if odd == 0 || bytes.IndexByte(value, 0) < 0 {
+	if odd == 0 || bytes.IndexByte(d.lines.buf[start:end], 0) < 0 {
 		b.odd |= odd
-		b.id.assign(value)
+		b.id.assign(start, end)
 	}
 }
 
-// event processes an event field.
+// event processes an event field with the value buf[start:end].
 //
 // Spec: "Set the event type buffer to the field value."
-func (d *Decoder) event(value []byte, odd uint64) {
+func (d *Decoder) event(start, end int, odd uint64) {
 	b := &d.block
 	b.open = true
 	b.odd |= odd
-	b.typ.assign(value)
+	b.typ.assign(start, end)
 }
 
 // reconnectionTime reads the value of a retry field, which is in milliseconds.
@@ -112,51 +115,63 @@ func reconnectionTime(value []byte) (t time.Duration, ok bool) {
 // dispatch ends the block. If it is an event, dispatch sets ev to it and returns
 // true.
 func (d *Decoder) dispatch(ev *Event) bool {
-	b := &d.block
-	id, typ := d.lastID, ""
-	size := 0 // of what this block has set
-	// Spec: "Set the last event ID string of the event source to the value of
-	// the last event ID buffer."
-	if b.id.set {
-		id = d.reuse(d.lastID, b.id.value)
-		size += len(id)
-	}
-	if b.typ.set {
-		typ = d.reuse(d.lastType, b.typ.value)
-		size += len(typ)
-	}
-	if size+len(b.data.value) > d.limit {
+	b, buf := &d.block, d.lines.buf
+	if b.id.size()+b.typ.size()+b.data.size() > d.limit {
 		d.err = ErrTooLong
 		return false
 	}
+	id, typ, data := d.lastID, "", ""
+	if b.typ.set {
+		typ = d.reuse(d.lastType, b.typ.value(buf))
+	}
+	switch {
+	case b.odd == 0 && b.id.justBefore(&b.data):
+		// Most small events with an ID look like this. One copy of both, with
+		// the few bytes between, saves a tenth of the time they take.
+		both := d.text(buf[b.id.start:b.data.end])
+		id, data = both[:b.id.size()], both[len(both)-b.data.size():]
+	case b.id.set:
+		id = d.reuse(d.lastID, b.id.value(buf))
+		fallthrough
+	default:
+		data = d.text(b.data.value(buf))
+	}
+	if b.odd != 0 { // U+FFFD can be longer than what it replaces
+		size := len(typ) + len(data)
+		if b.id.set {
+			size += len(id)
+		}
+		if size > d.limit {
+			d.err = ErrTooLong
+			return false
+		}
+	}
+
+	// Spec: "Set the last event ID string of the event source to the value of
+	// the last event ID buffer."
+	d.lastID = id
 	// Spec: "If the data buffer is an empty string, set the data buffer and the
 	// event type buffer to the empty string and return." Each data field adds
 	// at least an LF to it, so that it is empty only if there was none.
 	isEvent := b.data.set
 	if isEvent {
-		// Field by field, as in a literal the compiler would build the Event
-		// elsewhere first, and copying it at once stalls for its parts.
-		ev.ID, ev.Type, ev.Retry = id, typ, b.retry
-		ev.Data = d.text(b.data.value)
-		if size+len(ev.Data) > d.limit { // U+FFFD can be longer than what it replaces
-			d.err = ErrTooLong
-			return false
+		// Field by field: as a literal, the Event would be built elsewhere
+		// first and then copied, which stalls the processor.
+		ev.ID, ev.Type, ev.Data, ev.Retry = id, typ, data, b.retry
+		if typ != "" {
+			d.lastType = typ
 		}
-	}
-	d.lastID = id
-	if typ != "" {
-		d.lastType = typ
 	}
 	b.clear()
 	return isEvent
 }
 
-// keep makes b independent of the line reader's buffer.
-func (b *block) keep() {
+// keep makes b independent of the line reader's buffer buf.
+func (b *block) keep(buf []byte) {
 	if b.open {
-		b.id.keep()
-		b.typ.keep()
-		b.data.keep()
+		b.id.keep(buf)
+		b.typ.keep(buf)
+		b.data.keep(buf)
 	}
 }
 
@@ -172,40 +187,59 @@ func (b *block) clear() {
 // stays where it is, in the line reader's buffer, until that is filled again or
 // another line is added: most never need to be copied.
 type field struct {
-	value []byte
-	own   []byte // backs value if kept; reused
-	set   bool
-	kept  bool
+	start, end int    // where the value is in the buffer, unless kept
+	own        []byte // the value, if kept; reused
+	set        bool
+	kept       bool
 }
 
-// assign makes value, which is part of the line reader's buffer, the value of f.
-func (f *field) assign(value []byte) {
-	f.value, f.set, f.kept = value, true, false
+// value returns the value of f, which may be part of the line reader's buffer
+// buf. It is empty if f is not set.
+func (f *field) value(buf []byte) []byte {
+	if f.kept {
+		return f.own
+	}
+	return buf[f.start:f.end]
 }
 
-// addLine adds an LF and line to the value of f.
-func (f *field) addLine(line []byte) {
-	f.keep()
+// size returns the length of the value of f, 0 if f is not set.
+func (f *field) size() int {
+	if f.kept {
+		return len(f.own)
+	}
+	return f.end - f.start
+}
+
+// assign makes buf[start:end] the value of f.
+func (f *field) assign(start, end int) {
+	f.start, f.end, f.set, f.kept = start, end, true, false
+}
+
+// addLine adds an LF and buf[start:end] to the value of f.
+func (f *field) addLine(buf []byte, start, end int) {
+	f.keep(buf)
 	f.own = append(f.own, '\n')
-	f.own = append(f.own, line...)
-	f.value = f.own
+	f.own = append(f.own, buf[start:end]...)
 }
 
 // keep copies the value of f, unless that was done.
-func (f *field) keep() {
+func (f *field) keep(buf []byte) {
 	if f.set && !f.kept {
-		f.own = append(f.own[:0], f.value...)
-		f.value, f.kept = f.own, true
+		f.own = append(f.own[:0], buf[f.start:f.end]...)
+		f.kept = true
 	}
+}
+
+// justBefore reports whether the value of f and, a few bytes after it, that of
+// g are small and still in the buffer.
+func (f *field) justBefore(g *field) bool {
+	return f.set && g.set && !f.kept && !g.kept && f.end <= g.start && g.end-f.start <= smallText
 }
 
 // clear makes f unset. It drops a buffer that only a large value needed.
 func (f *field) clear() {
-	if !f.set {
-		return
-	}
 	if f.kept && cap(f.own) > roomy {
 		f.own = nil
 	}
-	f.value, f.set, f.kept = nil, false, false
+	f.start, f.end, f.set, f.kept = 0, 0, false, false
 }

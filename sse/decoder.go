@@ -104,7 +104,11 @@ func (d *Decoder) LastRetry() (retry time.Duration, ok bool) { return d.retry, d
 
 // Decode reads the next event. It blocks until one is complete or the stream
 // ends. An event is always returned without an error and an error without an
-// event. The strings of an event are the caller's to keep.
+// event.
+//
+// The strings of an event are the caller's to keep. Those of at most 64 bytes
+// share memory with others that arrived with them: one that is kept keeps 512
+// bytes from being freed, unless it is cloned with [strings.Clone].
 //
 // The error is [io.EOF] if the stream has ended after a complete block or in a
 // comment, [io.ErrUnexpectedEOF] if it has ended inside a block, which is
@@ -147,7 +151,7 @@ func Events(r io.Reader) iter.Seq2[Event, error] {
 // more waits for more of the stream. At its end it returns the error that
 // Decode is to return.
 func (d *Decoder) more() error {
-	d.block.keep()
+	d.block.keep(d.lines.buf)
 	err := d.lines.fill()
 	if err != io.EOF {
 		return err

@@ -9,7 +9,7 @@ import (
 const (
 	minBuffer = 4 << 10  // bytes of a lineReader's first buffer
 	roomy     = 64 << 10 // bytes of the largest buffer that outlives its line
-	slack     = 32       // bytes of a buffer that are never filled, so that words can be loaded without a look at its end
+	slack     = 32       // bytes at the end of a buffer that stay free: scan may look there
 
 	maxEmptyReads = 100 // in a row, as in package bufio
 )
@@ -123,8 +123,11 @@ func (l *lineReader) makeRoom() {
 	case size > roomy && len(rest) <= roomy/2:
 		size = roomy
 	}
-	if size+slack != len(l.buf) {
+	switch {
+	case size+slack != len(l.buf):
 		l.buf = make([]byte, size+slack)
+	case l.pos == 0:
+		return
 	}
 	l.pos, l.end = 0, copy(l.buf, rest)
 	l.from = l.end

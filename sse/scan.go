@@ -22,19 +22,15 @@ func (d *Decoder) scan(ev *Event) bool {
 	for i < end && d.err == nil {
 		odd := uint64(0)
 		if i > pos {
-			odd = unknown // the beginning of the line is from another time
+			odd = unknown // its beginning was looked at when there was no more
 		}
-		for stop := i + slack; buf[i] != '\n'; i += 8 {
-			if i == stop {
+		if buf[i] != '\n' {
+			n, more := lineEnd((*[slack]byte)(buf[i:])) // may look beyond end
+			i += n
+			odd |= more
+			if n == slack {
 				i = l.search(min(i, end))
 				odd = unknown
-				break
-			}
-			w := binary.LittleEndian.Uint64(buf[i:]) // not beyond slack
-			odd |= oddBytes(w)
-			if m := lineEndBytes(w); m != 0 {
-				i += bits.TrailingZeros64(m) / 8
-				break
 			}
 		}
 		if i >= end {
@@ -45,7 +41,8 @@ func (d *Decoder) scan(ev *Event) bool {
 		// U+000A LINE FEED (CRLF) character pair, a single U+000A LINE FEED
 		// (LF) character, or a single U+000D CARRIAGE RETURN (CR) character."
 		// A CR has ended its line even if it is not known yet what follows.
-		line := buf[pos:i]
+		start, stop := pos, i
+		line := buf[start:stop]
 		if buf[i] == '\r' {
 			if i+1 == end {
 				l.skipLF = true
@@ -66,18 +63,31 @@ func (d *Decoder) scan(ev *Event) bool {
 		case len(line) > l.limit:
 			d.err = ErrTooLong
 		case len(line) >= 6 && string(line[:6]) == "data: ":
-			d.data(line[6:], odd)
+			d.data(start+6, stop, odd)
 		case len(line) >= 4 && string(line[:4]) == "id: ":
-			d.id(line[4:], odd)
+			d.id(start+4, stop, odd)
 		case len(line) >= 7 && string(line[:7]) == "event: ":
-			d.event(line[7:], odd)
+			d.event(start+7, stop, odd)
 		default:
 			l.pos, l.from = pos, pos // comments are shown to the user
-			d.field(line, odd)
+			d.field(start, stop, odd)
 		}
 	}
 	l.pos, l.from = pos, i
 	return false
+}
+
+// lineEnd returns where the first LF or CR in window is, or slack if there is
+// none, and the odd bytes in all the words that it looked at.
+func lineEnd(window *[slack]byte) (at int, odd uint64) {
+	for ; at < slack; at += 8 {
+		w := binary.LittleEndian.Uint64(window[at : at+8])
+		odd |= oddBytes(w)
+		if m := lineEndBytes(w); m != 0 {
+			return at + bits.TrailingZeros64(m)/8, odd
+		}
+	}
+	return at, odd
 }
 
 // ones and highs have the lowest and the highest bit of each byte set.

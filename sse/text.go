@@ -16,6 +16,9 @@ const (
 // of their own takes longer than parsing the line. A strings.Builder only ever
 // appends, so that what was cut from it does not change.
 func (d *Decoder) text(value []byte) string {
+	if len(value) == 0 {
+		return "" // and not the end of a slab
+	}
 	if len(value) > smallText || d.block.odd != 0 && !isASCII(value) {
 		return text(value)
 	}

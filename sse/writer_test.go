@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,19 +23,25 @@ import (
 // A journal is an http.ResponseWriter that writes down what is asked of it.
 type journal struct {
 	header http.Header
-	log    []string
 	body   strings.Builder
-	err    error // of the next Write or Flush
+	err    error // of every Write and Flush
+
+	mu  sync.Mutex // guards log
+	log []string
 }
 
 func newJournal() *journal { return &journal{header: http.Header{}} }
 
 func (j *journal) add(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.log = append(j.log, fmt.Sprintf(format, args...))
 }
 
 // done returns what was asked since the last time.
 func (j *journal) done() (log []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	log, j.log = j.log, nil
 	return log
 }
