@@ -187,8 +187,8 @@ func (st *stream) write(data []byte) error {
 
 // flush sends what was written, and the headers if they are not out yet.
 func (st *stream) flush() error {
-	if st.w == nil {
-		return st.begin()
+	if err := st.begin(); err != nil {
+		return err
 	}
 	if st.buf == nil {
 		return nil

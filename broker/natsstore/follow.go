@@ -33,11 +33,7 @@ func (s *Store) Follow(ctx context.Context, after string) iter.Seq2[broker.Messa
 // follow yields what comes after an ID. It returns nil if yield does not want
 // more.
 func (s *Store) follow(ctx context.Context, after string, yield func(entry) bool) error {
-	st, err := s.look(ctx)
-	if err != nil {
-		return err
-	}
-	c, err := st.cursor(after)
+	_, c, err := s.begin(ctx, after)
 	if err != nil {
 		return err
 	}

@@ -56,16 +56,11 @@ func (e *engine) stop() {
 }
 
 // connect returns a connection that ends with the test.
-func (e *engine) connect() jetstream.JetStream { return connect(e.t, e.running.ClientURL()) }
-
 func connect(t *testing.T, urls string) jetstream.JetStream {
 	nc, err := nats.Connect(urls, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
 		nats.ReconnectJitter(0, 0), nats.RetryOnFailedConnect(true))
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		nc.Close()
-		require.Eventually(t, nc.IsClosed, 5*time.Second, time.Millisecond)
-	})
+	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(2*time.Second))
 	require.NoError(t, err)
 	return js
@@ -90,17 +85,28 @@ func newBroker(t *testing.T, s broker.Store) *broker.Broker {
 	return b
 }
 
+// waitFor asks again until ok, for so long. Unlike require.Eventually it asks
+// in the goroutine of the test, so it leaves none behind.
+func waitFor(d time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+	}
+	return false
+}
+
 // publish publishes events with the numbers from first to last as data, each
 // again until the Store has it, and returns their IDs.
 func publish(t *testing.T, b *broker.Broker, first, last int) (ids []string) {
 	t.Helper()
 	for i := first; i <= last; i++ {
 		var id string
-		require.Eventually(t, func() bool {
-			var err error
+		var err error
+		require.True(t, waitFor(30*time.Second, func() bool {
 			id, err = b.Publish(t.Context(), sse.Event{ID: fmt.Sprintf("number-%d", i), Data: strconv.Itoa(i)}, "a")
-			return id != "" && (err == nil || err == broker.ErrDuplicate)
-		}, 30*time.Second, 10*time.Millisecond)
+			return err == nil || err == broker.ErrDuplicate
+		}), "event %d: %v", i, err)
 		ids = append(ids, id)
 	}
 	return ids

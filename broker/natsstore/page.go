@@ -1,15 +1,20 @@
 package natsstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fanfare-go/fanfare/broker"
 )
 
 // maxPageBytes is about how many bytes a page has at most, unless one event
@@ -22,6 +27,20 @@ const (
 	lagTries = 100
 	lagWait  = 20 * time.Millisecond
 )
+
+// begin returns where a reader begins that has seen everything up to an ID,
+// and the state.
+func (s *Store) begin(ctx context.Context, after string) (state, cursor, error) {
+	st, err := s.look(ctx)
+	if err != nil || after == "" {
+		return st, cursor{}, err
+	}
+	at := parse(after)
+	if at.epoch != st.last.epoch || at.sequence+1 < st.first || st.last.before(at) {
+		return state{}, cursor{}, broker.ErrGap
+	}
+	return st, cursor{at: at, begun: true, strict: true}, nil
+}
 
 // read returns the next entries after c, at most a page, and moves c to the
 // last of them. It returns none where the history ends.
@@ -132,11 +151,11 @@ func (s *Store) get(ctx context.Context, from uint64) ([]*nats.Msg, error) {
 		return nil, fail(ctx, err)
 	}
 	defer func() { _ = answers.Unsubscribe() }() // fails only with a connection that is closed
-	api := options.APIPrefix
+	api := strings.TrimSuffix(cmp.Or(options.APIPrefix, jetstream.DefaultAPIPrefix), ".")
 	if options.Domain != "" {
-		api = "$JS." + options.Domain + ".API."
+		api = "$JS." + options.Domain + ".API"
 	}
-	if err := nc.PublishRequest(api+"DIRECT.GET."+s.opts.Name, inbox, request); err != nil {
+	if err := nc.PublishRequest(api+".DIRECT.GET."+s.opts.Name, inbox, request); err != nil {
 		return nil, fail(ctx, err)
 	}
 	var page []*nats.Msg

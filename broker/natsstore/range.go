@@ -23,11 +23,7 @@ func (s *Store) Range(ctx context.Context, q broker.Query) iter.Seq2[sse.Event, 
 
 // scan yields what q asks for. It returns nil if yield does not want more.
 func (s *Store) scan(ctx context.Context, q broker.Query, yield func(entry) bool) error {
-	st, err := s.look(ctx)
-	if err != nil {
-		return err
-	}
-	c, err := st.cursor(q.After)
+	st, c, err := s.begin(ctx, q.After)
 	if err != nil {
 		return err
 	}
@@ -96,18 +92,6 @@ type cursor struct {
 	at     position // of the newest entry read
 	begun  bool     // at is to be followed by the next sequence; if not, by the oldest entry held
 	strict bool     // not even what was deleted by hand may be missing
-}
-
-// cursor returns where a reader begins that has seen everything up to an ID.
-func (st state) cursor(after string) (cursor, error) {
-	if after == "" {
-		return cursor{}, nil
-	}
-	at := parse(after)
-	if at.epoch != st.last.epoch || at.sequence+1 < st.first || st.last.before(at) {
-		return cursor{}, broker.ErrGap
-	}
-	return cursor{at: at, begun: true, strict: true}, nil
 }
 
 // advance moves c to the next entries that were read, and returns those before
