@@ -32,6 +32,9 @@ type order struct {
 	Mute        bool   `json:",omitempty"` // they read nothing but the header
 	Timed       bool   `json:",omitempty"` // the times of arrival are wanted
 
+	// Of "serve", with Size: the option.
+	Detach bool `json:",omitempty"`
+
 	// Of "await" and "publish": so many more events.
 	Events int `json:",omitempty"`
 }
@@ -44,10 +47,10 @@ type reply struct {
 	Memory   memory    `json:",omitzero"`  // of "memory"
 }
 
-// memory is what a process uses, in bytes.
+// memory is what a process uses after a collection, in bytes.
 type memory struct {
-	Live     int // heap and stacks in use after a collection
-	Resident int // pages in memory as they are, the collector not being asked; 0 if unknown
+	Live     int // heap and stacks
+	Resident int // pages in memory; 0 if unknown
 }
 
 // child obeys orders until its standard input ends, as it does at the latest
@@ -68,7 +71,7 @@ func child(in io.Reader, out io.Writer) {
 			f.hangUp()
 			f = newFleet()
 		case "serve":
-			br := broker.New(nil)
+			br := broker.New(&broker.Options{Detach: o.Detach})
 			p = newPublisher(br, o.Size)
 			_, r.Addr, err = listen(br)
 		case "publish":
@@ -98,16 +101,16 @@ func child(in io.Reader, out io.Writer) {
 
 // measure returns what this process uses.
 func measure() (m memory) {
+	debug.FreeOSMemory() // collects first
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	m.Live = int(s.HeapInuse + s.StackInuse)
 	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
 		var size, resident int
 		if _, err := fmt.Sscan(string(text), &size, &resident); err == nil {
 			m.Resident = resident * os.Getpagesize()
 		}
 	}
-	debug.FreeOSMemory() // collects first
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	m.Live = int(s.HeapInuse + s.StackInuse)
 	return m
 }
 

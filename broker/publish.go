@@ -177,8 +177,13 @@ func (b *Broker) isRefusing() bool {
 	}
 }
 
-// bind returns a context that ends with ctx and with the Broker.
+// bind returns a context that ends with ctx and with the Broker, for a call of
+// the Store. It costs as much as the rest of Publish, so it is spared the Store
+// that never waits.
 func (b *Broker) bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := b.store.(*MemoryStore); ok {
+		return ctx, func() {}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(b.ctx, func() { cancel(ErrClosed) })
 	return ctx, func() { stop(); cancel(nil) }

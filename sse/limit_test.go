@@ -2,6 +2,8 @@ package sse_test
 
 import (
 	"io"
+	"math"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -39,6 +41,25 @@ func TestAnEventOfExactlyTheLimitPassesAndOneByteMoreDoesNot(t *testing.T) {
 	}
 }
 
+func TestEverythingThatASmallBlockSetsCounts(t *testing.T) {
+	const limit = 12
+	for stream, want := range map[string]error{
+		"id: 1234\nevent: 5678\ndata: 9abc\n\n":  nil,
+		"id: 1234\nevent: 5678\ndata: 9abcd\n\n": sse.ErrTooLong,
+		"id: 1234\ndata: 56789abc\n\n":           nil,
+		"id: 1234\ndata: 56789abcd\n\n":          sse.ErrTooLong,
+		"data: 1234\ndata: 56789ab\n\n":          nil,
+		"data: 1234\ndata: 56789abc\n\n":         sse.ErrTooLong,
+		"id: \xff234\ndata: 56789a\n\n":          nil,
+		"id: \xff234\ndata: 56789ab\n\n":         sse.ErrTooLong,
+	} {
+		d := sse.NewDecoder(strings.NewReader(stream))
+		d.SetMaxEventSize(limit)
+		_, err := d.Decode()
+		assert.Equal(t, want, err, stream)
+	}
+}
+
 func TestWhatIsSmallerThanTheLimitNeverAddsUp(t *testing.T) {
 	stream := strings.Repeat(": a comment\nunknown: field\n", 10_000) + "data: a\n\n"
 	d := sse.NewDecoder(strings.NewReader(strings.Repeat(stream, 2)))
@@ -53,7 +74,7 @@ func TestWhatIsSmallerThanTheLimitNeverAddsUp(t *testing.T) {
 }
 
 func TestTheLimitCanBeTheDefaultOrNone(t *testing.T) {
-	for n, want := range map[int]error{0: sse.ErrTooLong, -1: nil, 1<<63 - 1: nil, sse.DefaultMaxEventSize + 1: nil} {
+	for n, want := range map[int]error{0: sse.ErrTooLong, -1: nil, math.MaxInt: nil, sse.DefaultMaxEventSize + 1: nil} {
 		d := sse.NewDecoder(strings.NewReader("data: " + strings.Repeat("x", sse.DefaultMaxEventSize+1) + "\n\n"))
 		d.SetMaxEventSize(5)
 		d.SetMaxEventSize(n)
@@ -62,32 +83,57 @@ func TestTheLimitCanBeTheDefaultOrNone(t *testing.T) {
 	}
 }
 
-func TestAnEndlessLineTakesNoMoreMemoryThanTheLimit(t *testing.T) {
+func TestAnEndlessBlockTakesNoMoreMemoryThanTheLimit(t *testing.T) {
 	const limit = 1 << 20
-	for _, begin := range []string{"data: ", ":", "id: ", "event: ", "x", "data: \ndata: "} {
+	for _, c := range []struct{ begin, repeated string }{
+		{"data: ", "x"}, {":", "x"}, {"id: ", "x"}, {"event: ", "x"}, {"", "x"}, {"data: \ndata: ", "x"},
+		{"", "data: 123\n"}, // ten bytes of the stream for four of the event
+	} {
+		endless := strings.Repeat(c.repeated, 1000)
 		read, largest := 0, 0
-		d := sse.NewDecoder(io.MultiReader(strings.NewReader(begin), readerFunc(func(p []byte) (int, error) {
-			n := copy(p, strings.Repeat("x", 1000))
+		d := sse.NewDecoder(io.MultiReader(strings.NewReader(c.begin), readerFunc(func(p []byte) (int, error) {
+			n := copy(p, endless[read%len(c.repeated):])
 			read, largest = read+n, max(largest, len(p))
 			return n, nil
 		})))
 		d.SetMaxEventSize(limit)
 		_, err := d.Decode()
 		assert.Equal(t, sse.ErrTooLong, err)
-		assert.InDelta(t, limit, read, 2000, begin)
-		assert.LessOrEqual(t, largest, limit, begin)
+		want := limit
+		if len(c.repeated) > 1 {
+			want = limit * 10 / 4
+		}
+		assert.InDelta(t, want, read, 10_000, "%q", c)
+		assert.LessOrEqual(t, largest, limit, "%q", c)
 	}
 }
 
-func TestTheBufferOfALargeEventIsGivenBack(t *testing.T) {
-	stream := strings.NewReader("data: " + strings.Repeat("x", 8<<20) + "\n\ndata: small\n\n: c")
-	largest, last := 0, 0
-	d := sse.NewDecoder(readerFunc(func(p []byte) (int, error) {
-		largest, last = max(largest, len(p)), len(p)
-		return stream.Read(p)
-	}))
-	for range d.Events() {
+func TestTheMemoryOfALargeEventIsGivenBack(t *testing.T) {
+	big := strings.Repeat("x", 8<<20)
+	for name, event := range map[string]string{
+		"one line":  "data: " + big + "\n\n",
+		"two lines": "data: " + big + "\ndata: 2\n\n",
+	} {
+		stream := strings.NewReader(event + "data: small\n\n: c")
+		largest, last := 0, 0
+		d := sse.NewDecoder(readerFunc(func(p []byte) (int, error) {
+			largest, last = max(largest, len(p)), len(p)
+			return stream.Read(p)
+		}))
+		before := heap()
+		for range d.Events() {
+		}
+		assert.Greater(t, largest, 1<<20, name)
+		assert.LessOrEqual(t, last, 64<<10, name)
+		assert.Less(t, heap(), before+1<<20, name)
+		runtime.KeepAlive(d)
 	}
-	assert.Greater(t, largest, 1<<20)
-	assert.LessOrEqual(t, last, 64<<10)
+}
+
+// heap returns how many bytes are in use.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
