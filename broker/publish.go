@@ -17,9 +17,10 @@ import (
 // Publish, never for a subscriber. The slice of topics is not kept.
 //
 // Nothing is published if the error is
-//   - a [*sse.FieldError]: the Type or ID would corrupt the stream, or a client
-//     could not send the ID back in a header, because it has control
-//     characters, blanks at its ends, ill-formed UTF-8, or more than 4096 bytes,
+//   - a [*sse.FieldError]: the Type or ID would corrupt the stream, the Retry is
+//     negative, or a client could not send the ID back in a header, because it
+//     has control characters, blanks at its ends, ill-formed UTF-8, or more than
+//     4096 bytes,
 //   - [ErrDuplicate]: an event with this ID is already stored,
 //   - [ErrClosed], or the cause of the end of ctx.
 //
@@ -213,6 +214,9 @@ const maxIDSize = 4096
 func check(ev sse.Event) error {
 	if strings.ContainsAny(ev.Type, "\r\n") {
 		return &sse.FieldError{Field: "event", Value: ev.Type}
+	}
+	if ev.Retry < 0 {
+		return &sse.FieldError{Field: "retry", Value: ev.Retry.String()}
 	}
 	control := func(r rune) bool { return r < ' ' || r == 0x7f }
 	if len(ev.ID) > maxIDSize || strings.Trim(ev.ID, " ") != ev.ID || strings.ContainsFunc(ev.ID, control) || !utf8.ValidString(ev.ID) {

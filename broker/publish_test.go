@@ -90,13 +90,16 @@ func TestPublishRefusesWhatCannotBeSentOrSentBack(t *testing.T) {
 		"only a blank":           {ID: " "},
 		"ill-formed UTF-8 in ID": {ID: "a\xff"},
 		"long ID":                {ID: strings.Repeat("x", 4097)},
+		"negative retry":         {Retry: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id, err := b.Publish(t.Context(), ev)
 			var field *sse.FieldError
 			require.ErrorAs(t, err, &field)
 			want := &sse.FieldError{Field: "id", Value: ev.ID}
-			if ev.Type != "" {
+			if ev.Retry != 0 {
+				want = &sse.FieldError{Field: "retry", Value: "-1ns"}
+			} else if ev.Type != "" {
 				want = &sse.FieldError{Field: "event", Value: ev.Type}
 			}
 			assert.Equal(t, want, field)

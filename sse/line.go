@@ -8,6 +8,7 @@ import (
 
 const (
 	minBuffer = 4 << 10  // bytes of a lineReader's first buffer
+	maxBuffer = 32 << 10 // bytes of one that grew because there is always more to read
 	roomy     = 64 << 10 // bytes of the largest buffer that outlives its line
 	slack     = 32       // bytes at the end of a buffer that stay free: scan may look there
 
@@ -33,6 +34,8 @@ type lineReader struct {
 	// one of them, a search for the other with every line would look at the
 	// whole buffer each time.
 	lf, cr int
+
+	filled bool // the last read took all the room there was
 
 	skipLF bool // the last byte was a CR: an LF that comes next belongs to it
 }
@@ -95,6 +98,7 @@ func (l *lineReader) fill() error {
 		}
 	}
 	l.end += n
+	l.filled = n == len(room)
 	if l.skipLF {
 		if l.buf[l.pos] == '\n' {
 			l.pos++
@@ -120,6 +124,8 @@ func (l *lineReader) makeRoom() {
 		size = minBuffer
 	case len(rest) == size:
 		size = min(2*size, l.limit+1) // a line and its end
+	case l.filled && size < maxBuffer:
+		size *= 2 // a busy stream: fewer reads, each of them of a layer or more below
 	case size > roomy && len(rest) <= roomy/2:
 		size = roomy
 	}
