@@ -107,6 +107,7 @@ func (s *shard) makeRoom(r *registration, b *batch) {
 func (s *shard) put(r *registration, it item) {
 	b := it.batch
 	b.ready()
+	b.next = nil // what others get with it is not for this queue to hold
 	if r.isEmpty() {
 		r.first = r.sent + uint64(b.first)
 	}

@@ -55,6 +55,21 @@ func (e *engine) stop() {
 	e.running.WaitForShutdown()
 }
 
+func (e *engine) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(e.options.Port)) }
+
+func (e *engine) url() string { return "nats://" + e.addr() }
+
+// lose takes the stream away.
+func (e *engine) lose(name string) {
+	e.t.Helper()
+	require.NoError(e.t, connect(e.t, e.url()).DeleteStream(e.t.Context(), name))
+}
+
+// hang makes the engine answer nothing.
+func (e *engine) hang() { e.stop() }
+
+func (e *engine) unhang() { e.start() }
+
 // connect returns a connection that ends with the test.
 func connect(t *testing.T, urls string) jetstream.JetStream {
 	nc, err := nats.Connect(urls, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),

@@ -17,7 +17,7 @@ func TestTheStoreKeepsTheRules(t *testing.T) {
 			opts.Name = newName()
 		}
 		opts.PageSize = pageSize
-		s := open(t, connect(t, e.running.ClientURL()), opts)
+		s := open(t, connect(t, e.url()), opts)
 		names[s] = opts.Name
 		return s
 	}

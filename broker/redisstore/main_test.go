@@ -82,6 +82,17 @@ func (e *engine) stop() {
 
 func (e *engine) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(e.port)) }
 
+// lose takes the stream away.
+func (e *engine) lose(name string) {
+	e.t.Helper()
+	require.NoError(e.t, connect(e.t, e.addr()).FlushAll(e.t.Context()).Err())
+}
+
+// hang makes the engine answer nothing.
+func (e *engine) hang() { require.NoError(e.t, e.running.Process.Signal(syscall.SIGSTOP)) }
+
+func (e *engine) unhang() { require.NoError(e.t, e.running.Process.Signal(syscall.SIGCONT)) }
+
 // connect returns a client that ends with the test.
 func connect(t *testing.T, addr string) redis.UniversalClient {
 	client := redis.NewClient(&redis.Options{Addr: addr, DialTimeout: time.Second, ReadTimeout: 2 * time.Second})
