@@ -8,10 +8,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare/sse"
 )
@@ -222,4 +227,30 @@ func (s *subscriber) take(p []byte) (events int, rest []byte, err error) {
 		events++
 	}
 	return events, p, nil
+}
+
+func TestALostRepeatedOrChangedEventStopsASubscriber(t *testing.T) {
+	encode := func(serials ...string) (stream []byte) {
+		for _, id := range serials {
+			stream, _ = sse.Event{ID: id, Data: "xx"}.AppendTo(stream)
+		}
+		return stream
+	}
+	const eight, nine, ten, eleven = "000000000008", "000000000009", "000000000010", "000000000011"
+	good := encode(eight, nine, ten)
+	for name, stream := range map[string][]byte{
+		"lost":     encode(eight, ten, eleven),
+		"repeated": encode(eight, nine, nine),
+		"changed":  bytes.Replace(good, []byte("xx"), []byte("xy"), 1),
+		"gap":      slices.Concat(encode(eight), []byte("event: gap\ndata: \n\n"), encode(nine, ten)),
+	} {
+		s := &subscriber{next: encode(eight)}
+		_, _, err := s.take(stream)
+		assert.Error(t, err, name)
+	}
+	s := &subscriber{next: encode(eight)}
+	events, rest, err := s.take(good[:len(good)-1])
+	require.NoError(t, err)
+	assert.Equal(t, 2, events)
+	assert.Equal(t, encode(ten)[:len(encode(ten))-1], rest, "the beginning of the next")
 }

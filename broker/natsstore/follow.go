@@ -116,6 +116,7 @@ func (s *Store) take(ctx context.Context, messages jetstream.MessagesContext, c 
 		if _, err := c.advance(st, []entry{e}); err != nil {
 			return false, err
 		}
+		s.see(e.at)
 		if !e.foreign && !yield(e) {
 			return false, nil
 		}

@@ -65,6 +65,24 @@ func (e *engine) lose(name string) {
 	require.NoError(e.t, connect(e.t, e.url()).DeleteStream(e.t.Context(), name))
 }
 
+// addForeign puts something into the stream that is no event.
+func (e *engine) addForeign(name string) {
+	e.t.Helper()
+	_, err := connect(e.t, e.url()).Publish(e.t.Context(), name+".other", []byte("other"))
+	require.NoError(e.t, err)
+}
+
+// remove deletes an event by hand.
+func (e *engine) remove(name, id string) {
+	e.t.Helper()
+	stream, err := connect(e.t, e.url()).Stream(e.t.Context(), name)
+	require.NoError(e.t, err)
+	var epoch, sequence uint64
+	_, err = fmt.Sscanf(id, "%d-%d", &epoch, &sequence)
+	require.NoError(e.t, err)
+	require.NoError(e.t, stream.DeleteMsg(e.t.Context(), sequence))
+}
+
 // hang makes the engine answer nothing.
 func (e *engine) hang() { e.stop() }
 

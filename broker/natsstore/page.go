@@ -21,11 +21,12 @@ import (
 // alone is larger: JetStream sends a page without waiting for its reader.
 const maxPageBytes = 4 << 20
 
-// A request may be answered by any replica, and one may be behind the leader
-// for a moment. So often and so long a reader waits for what it is to have.
+// A request may be answered by a replica that is behind for a moment, or by a
+// leader that is. So often and so long a call waits for what is to be there.
 const (
-	lagTries = 100
-	lagWait  = 20 * time.Millisecond
+	lagTries   = 100
+	aheadTries = 5 // for a cursor that may be made up
+	lagWait    = 20 * time.Millisecond
 )
 
 // begin returns where a reader begins that has seen everything up to an ID,
@@ -36,6 +37,17 @@ func (s *Store) begin(ctx context.Context, after string) (state, cursor, error) 
 		return st, cursor{}, err
 	}
 	at := parse(after)
+	// Another process may have the event from a replica that is ahead of the
+	// leader. One that is far ahead was never given.
+	ahead := position{st.last.epoch, st.last.sequence + uint64(s.opts.PageSize)}
+	for try := 0; try < aheadTries && at.epoch == st.last.epoch && st.last.before(at) && !ahead.before(at); try++ {
+		if err := sleep(ctx, lagWait); err != nil {
+			return state{}, cursor{}, err
+		}
+		if st, err = s.look(ctx); err != nil {
+			return state{}, cursor{}, err
+		}
+	}
 	if at.epoch != st.last.epoch || at.sequence+1 < st.first || st.last.before(at) {
 		return state{}, cursor{}, broker.ErrGap
 	}

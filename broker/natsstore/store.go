@@ -18,7 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -33,9 +33,11 @@ var _ broker.Follower = (*Store)(nil)
 // what a call needs while it lasts, so there is nothing to close. All methods
 // may be called concurrently.
 type Store struct {
-	js    jetstream.JetStream
-	opts  Options
-	epoch atomic.Uint64 // of the stream as look last saw it
+	js   jetstream.JetStream
+	opts Options
+
+	mu   sync.Mutex // guards what follows
+	seen position   // the newest place that a call of this Store has seen
 }
 
 // state is what the stream is like at one moment.
@@ -86,11 +88,12 @@ func (s *Store) Append(ctx context.Context, ev sse.Event, topics []string) (stri
 	for {
 		ack, err := s.js.PublishMsg(ctx, m, opts...)
 		if err == nil {
-			id := position{s.epoch.Load(), ack.Sequence}.String()
+			at := position{s.lastSeen().epoch, ack.Sequence}
+			s.see(at)
 			if ack.Duplicate {
-				return id, broker.ErrDuplicate
+				return at.String(), broker.ErrDuplicate
 			}
-			return id, nil
+			return at.String(), nil
 		}
 		// A cluster refuses an ID whose first event is still on its way to the
 		// replicas: it has no sequence to answer with yet.
@@ -116,7 +119,34 @@ func (s *Store) Last(ctx context.Context) (string, error) {
 
 // look asks for the state. A stream that has gone, as with a server that lost
 // its disk, is made anew: that is another epoch, so all older cursors are gaps.
+//
+// In a cluster the leader may not yet have what the leader before it had given
+// away, or what a replica has. That would make a gap of a good cursor, so look
+// asks again until it has what this Store has seen, for a while: a stream that
+// was set back never will.
 func (s *Store) look(ctx context.Context) (state, error) {
+	seen := s.lastSeen()
+	for try := 0; ; try++ {
+		st, err := s.info(ctx)
+		if err != nil {
+			return state{}, err
+		}
+		if st.last.epoch == seen.epoch && st.last.before(seen) && try < lagTries {
+			if err := sleep(ctx, lagWait); err != nil {
+				return state{}, err
+			}
+			continue
+		}
+		if st.last.before(seen) {
+			s.setBack(st.last)
+		}
+		s.see(st.last)
+		return st, nil
+	}
+}
+
+// info asks for the state once.
+func (s *Store) info(ctx context.Context) (state, error) {
 	if ctx.Err() != nil {
 		return state{}, context.Cause(ctx)
 	}
@@ -128,13 +158,36 @@ func (s *Store) look(ctx context.Context) (state, error) {
 		return state{}, fail(ctx, err)
 	}
 	info := stream.CachedInfo()
-	epoch := uint64(info.Created.UnixMicro())
-	s.epoch.Store(epoch)
-	st := state{first: info.State.FirstSeq, last: position{epoch, info.State.LastSeq}}
+	st := state{
+		first: info.State.FirstSeq,
+		last:  position{uint64(info.Created.UnixMicro()), info.State.LastSeq},
+	}
 	if info.State.Msgs == 0 {
 		st.first = st.last.sequence + 1
 	}
 	return st, nil
+}
+
+func (s *Store) lastSeen() position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
+}
+
+// see takes note of a place, if it is the newest so far.
+func (s *Store) see(at position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen.before(at) {
+		s.seen = at
+	}
+}
+
+// setBack replaces what was seen of a stream that was set back since.
+func (s *Store) setBack(last position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = last
 }
 
 // fail returns the cause of the end of ctx, if it has ended, and else err as

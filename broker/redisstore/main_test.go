@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -86,6 +87,26 @@ func (e *engine) addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 func (e *engine) lose(name string) {
 	e.t.Helper()
 	require.NoError(e.t, connect(e.t, e.addr()).FlushAll(e.t.Context()).Err())
+}
+
+// addForeign puts something into the stream that is no event.
+func (e *engine) addForeign(name string) {
+	e.t.Helper()
+	client, key := connect(e.t, e.addr()), "{"+name+"}:events"
+	newest, err := client.XRevRangeN(e.t.Context(), key, "+", "-", 1).Result()
+	require.NoError(e.t, err)
+	var ms, sequence uint64
+	_, err = fmt.Sscanf(newest[0].ID, "%d-%d", &ms, &sequence)
+	require.NoError(e.t, err)
+	id := fmt.Sprintf("%d-%d", ms, sequence+1)
+	require.NoError(e.t, client.XAdd(e.t.Context(), &redis.XAddArgs{Stream: key, ID: id, Values: []string{"other", "other"}}).Err())
+}
+
+// remove deletes an event by hand.
+func (e *engine) remove(name, id string) {
+	e.t.Helper()
+	_, inStream, _ := strings.Cut(id, "-")
+	require.NoError(e.t, connect(e.t, e.addr()).XDel(e.t.Context(), "{"+name+"}:events", inStream).Err())
 }
 
 // hang makes the engine answer nothing.
