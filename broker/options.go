@@ -59,6 +59,8 @@ type Options struct {
 
 	// Backlog is how many stored events a subscriber without a cursor gets
 	// first, unless there is a Snapshot. 0: none, negative: all that are held.
+	// With one of the two, clients that ignore blocks which only set the ID, as
+	// some libraries do, have a cursor as well.
 	Backlog int
 
 	// Gap is sent wherever events are missing for a subscriber: its cursor is
@@ -108,7 +110,9 @@ type Options struct {
 	// idle subscriber costs a few kilobytes instead of some twenty, and an event
 	// a write to the socket and nothing else. Connections with TLS or HTTP/2,
 	// ResponseWriters that cannot be hijacked, and systems other than Unix get
-	// the ordinary way, with the same promises.
+	// the ordinary way, with the same promises. So does a proxy that speaks
+	// HTTP/1.0, as nginx may by default: it needs proxy_http_version 1.1 and
+	// proxy_set_header Connection "".
 	//
 	// What is given up: the handler returns once the subscriber has caught up,
 	// so middleware sees the request end early, and its wrappers of the
