@@ -221,7 +221,7 @@ func (s *subscriber) read(f *fleet) error {
 func (s *subscriber) take(p []byte) (events int, rest []byte, err error) {
 	for ; len(p) >= len(s.next); p = p[len(s.next):] {
 		if !bytes.Equal(p[:len(s.next)], s.next) {
-			return 0, nil, fmt.Errorf("got %q instead of %q", p[:len(s.next)], s.next)
+			return 0, nil, fmt.Errorf("got %.100q instead of %.100q", p, s.next)
 		}
 		(*serial)(s.next[len("id: "):]).next()
 		events++

@@ -66,12 +66,25 @@ func (d *Decoder) data(start, end int, odd uint64) {
 	b := &d.block
 	b.open = true
 	b.odd |= odd
-	if !b.data.set {
+	if b.data.set {
+		d.addLine(start, end)
+	} else {
 		b.data.assign(start, end)
-		return
 	}
-	b.data.addLine(d.lines.buf, start, end)
-	if len(b.data.own) > d.limit {
+}
+
+// addLine adds an LF and buf[start:end] to the data of the block.
+func (d *Decoder) addLine(start, end int) {
+	b, buf := &d.block, d.lines.buf
+	if last := b.data.end; !b.data.kept && b.id.end <= last && b.typ.end <= last {
+		// The line moves down, to where only a line end and a name are. To
+		// put the lines together elsewhere takes twice as long.
+		buf[last] = '\n'
+		b.data.end = last + 1 + copy(buf[last+1:], buf[start:end])
+	} else {
+		b.data.addLine(buf[start:end], buf)
+	}
+	if b.data.size() > d.limit {
 		d.err = ErrTooLong
 	}
 }
@@ -112,26 +125,29 @@ func reconnectionTime(value []byte) (t time.Duration, ok bool) {
 	return time.Duration(ms) * time.Millisecond, len(value) > 0
 }
 
-// dispatch ends the block. If it is an event, dispatch sets ev to it and returns
-// true.
-func (d *Decoder) dispatch(ev *Event) bool {
+// dispatch ends the block. If that is an event, dispatch returns it and true; the
+// ID of the event is d.lastID.
+func (d *Decoder) dispatch() (typ, data string, retry time.Duration, ok bool) {
 	b, buf := &d.block, d.lines.buf
 	if b.id.size()+b.typ.size()+b.data.size() > d.limit {
 		d.err = ErrTooLong
-		return false
+		return "", "", 0, false
 	}
-	id, typ, data := d.lastID, "", ""
-	if b.typ.set {
-		typ = d.reuse(d.lastType, b.typ.value(buf))
+	if value := b.typ.value(buf); len(value) > 0 {
+		if string(value) != d.lastType {
+			d.lastType = d.text(value)
+		}
+		typ = d.lastType
 	}
+	id := d.lastID
 	switch {
 	case b.odd == 0 && b.id.justBefore(&b.data):
 		// Most small events with an ID look like this. One copy of both, with
 		// the few bytes between, saves a tenth of the time they take.
-		both := d.text(buf[b.id.start:b.data.end])
+		both := d.slab.text(buf[b.id.start:b.data.end])
 		id, data = both[:b.id.size()], both[len(both)-b.data.size():]
 	case b.id.set:
-		id = d.reuse(d.lastID, b.id.value(buf))
+		id = d.reuse(id, b.id.value(buf))
 		fallthrough
 	default:
 		data = d.text(b.data.value(buf))
@@ -143,27 +159,21 @@ func (d *Decoder) dispatch(ev *Event) bool {
 		}
 		if size > d.limit {
 			d.err = ErrTooLong
-			return false
+			return "", "", 0, false
 		}
 	}
 
 	// Spec: "Set the last event ID string of the event source to the value of
 	// the last event ID buffer."
-	d.lastID = id
+	if b.id.set {
+		d.lastID = id
+	}
 	// Spec: "If the data buffer is an empty string, set the data buffer and the
 	// event type buffer to the empty string and return." Each data field adds
 	// at least an LF to it, so that it is empty only if there was none.
-	isEvent := b.data.set
-	if isEvent {
-		// Field by field: as a literal, the Event would be built elsewhere
-		// first and then copied, which stalls the processor.
-		ev.ID, ev.Type, ev.Data, ev.Retry = id, typ, data, b.retry
-		if typ != "" {
-			d.lastType = typ
-		}
-	}
+	retry, ok = b.retry, b.data.set
 	b.clear()
-	return isEvent
+	return typ, data, retry, ok
 }
 
 // keep makes b independent of the line reader's buffer buf.
@@ -187,7 +197,7 @@ func (b *block) clear() {
 // stays where it is, in the line reader's buffer, until that is filled again or
 // another line is added: most never need to be copied.
 type field struct {
-	start, end int    // where the value is in the buffer, unless kept
+	start, end int    // where the value is in the buffer, or in own if kept
 	own        []byte // the value, if kept; reused
 	set        bool
 	kept       bool
@@ -197,36 +207,32 @@ type field struct {
 // buf. It is empty if f is not set.
 func (f *field) value(buf []byte) []byte {
 	if f.kept {
-		return f.own
+		buf = f.own
 	}
 	return buf[f.start:f.end]
 }
 
 // size returns the length of the value of f, 0 if f is not set.
-func (f *field) size() int {
-	if f.kept {
-		return len(f.own)
-	}
-	return f.end - f.start
-}
+func (f *field) size() int { return f.end - f.start }
 
 // assign makes buf[start:end] the value of f.
 func (f *field) assign(start, end int) {
 	f.start, f.end, f.set, f.kept = start, end, true, false
 }
 
-// addLine adds an LF and buf[start:end] to the value of f.
-func (f *field) addLine(buf []byte, start, end int) {
+// addLine adds an LF and line to the value of f.
+func (f *field) addLine(line, buf []byte) {
 	f.keep(buf)
 	f.own = append(f.own, '\n')
-	f.own = append(f.own, buf[start:end]...)
+	f.own = append(f.own, line...)
+	f.end = len(f.own)
 }
 
 // keep copies the value of f, unless that was done.
 func (f *field) keep(buf []byte) {
 	if f.set && !f.kept {
 		f.own = append(f.own[:0], buf[f.start:f.end]...)
-		f.kept = true
+		f.start, f.end, f.kept = 0, len(f.own), true
 	}
 }
 

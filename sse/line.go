@@ -10,7 +10,7 @@ const (
 	minBuffer = 4 << 10  // bytes of a lineReader's first buffer
 	maxBuffer = 32 << 10 // bytes of one that grew because there is always more to read
 	roomy     = 64 << 10 // bytes of the largest buffer that outlives its line
-	slack     = 32       // bytes at the end of a buffer that stay free: scan may look there
+	slack     = 64       // bytes at the end of a buffer that stay free: scan may look there
 
 	maxEmptyReads = 100 // in a row, as in package bufio
 )
@@ -35,6 +35,7 @@ type lineReader struct {
 	// whole buffer each time.
 	lf, cr int
 
+	long   bool // the last line was: the next is likely to be
 	filled bool // the last read took all the room there was
 
 	skipLF bool // the last byte was a CR: an LF that comes next belongs to it

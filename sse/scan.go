@@ -3,19 +3,22 @@ package sse
 import (
 	"encoding/binary"
 	"math/bits"
+	"time"
 )
 
-// scan takes lines from the buffer up to the blank line of the next event, which
-// it sets ev to, and reports whether there is one. If not, d.err is set or more
-// has to be read: the buffer then has no line end any more.
+// scan takes lines from the buffer up to the blank line of the next event. It
+// returns what dispatch does; if ok is false, d.err is set or more has to be read:
+// the buffer then has no line end any more.
 //
 // This is the loop in which a busy stream spends its time, and the one place
 // that trades looks for speed. Lines are short, mostly: comparing a few words
 // takes no longer than one call of IndexByte, and shows in passing that a line
-// is ASCII. Comparing the usual ways to write the usual fields takes less than
-// looking for the colon. Keeping the position out of d takes a round trip to
-// memory from each line. Together they double the speed of small events.
-func (d *Decoder) scan(ev *Event) bool {
+// is ASCII. The line after a long one goes to IndexByte at once, which saves a
+// fifteenth of the time of 240 bytes in one line. Comparing the usual ways to
+// write the usual fields takes less than looking for the colon. Keeping the
+// position out of d takes a round trip to memory from each line. Together they
+// double the speed of small events.
+func (d *Decoder) scan() (typ, data string, retry time.Duration, ok bool) {
 	l := &d.lines
 	buf, end := l.buf, l.end
 	pos, i := l.pos, l.from // beginning of the line, where its end may be
@@ -24,13 +27,20 @@ func (d *Decoder) scan(ev *Event) bool {
 		if i > pos {
 			odd = unknown // its beginning was looked at when there was no more
 		}
-		if buf[i] != '\n' {
+		if buf[i] == '\n' || buf[i] == '\r' {
+			// A blank line, mostly: nothing to look for.
+		} else if l.long {
+			i = l.search(i)
+			odd = unknown
+			l.long = i-pos > slack
+		} else {
 			n, more := lineEnd((*[slack]byte)(buf[i:])) // may look beyond end
 			i += n
 			odd |= more
 			if n == slack {
 				i = l.search(min(i, end))
 				odd = unknown
+				l.long = true
 			}
 		}
 		if i >= end {
@@ -57,8 +67,8 @@ func (d *Decoder) scan(ev *Event) bool {
 		case len(line) == 0:
 			// Spec: "If the line is empty (a blank line): Dispatch the event".
 			l.pos, l.from = pos, pos
-			if d.dispatch(ev) {
-				return true
+			if typ, data, retry, ok = d.dispatch(); ok {
+				return typ, data, retry, true
 			}
 		case len(line) > l.limit:
 			d.err = ErrTooLong
@@ -74,7 +84,7 @@ func (d *Decoder) scan(ev *Event) bool {
 		}
 	}
 	l.pos, l.from = pos, i
-	return false
+	return "", "", 0, false
 }
 
 // lineEnd returns where the first LF or CR in window is, or slack if there is
@@ -82,12 +92,18 @@ func (d *Decoder) scan(ev *Event) bool {
 func lineEnd(window *[slack]byte) (at int, odd uint64) {
 	for ; at < slack; at += 8 {
 		w := binary.LittleEndian.Uint64(window[at : at+8])
-		odd |= oddBytes(w)
-		if m := lineEndBytes(w); m != 0 {
-			return at + bits.TrailingZeros64(m)/8, odd
+		odd |= w
+		for m := controlBytes(w); m != 0; m &= m - 1 {
+			i := at + bits.TrailingZeros64(m)/8
+			switch window[i&(slack-1)] {
+			case '\n', '\r':
+				return i, odd & highs
+			case 0:
+				odd = unknown
+			}
 		}
 	}
-	return at, odd
+	return at, odd & highs
 }
 
 // ones and highs have the lowest and the highest bit of each byte set.
@@ -96,18 +112,11 @@ const (
 	highs = 0x8080808080808080
 )
 
-// unknown is what oddBytes stands for where nobody looked.
+// unknown stands for the odd bytes, NUL and what is not ASCII, where nobody looked.
 const unknown = highs
 
-// lineEndBytes marks the bytes of w that are LF or CR. The lowest mark is right; a
-// borrow can put wrong ones above it.
-func lineEndBytes(w uint64) uint64 {
-	lf, cr := w^ones*'\n', w^ones*'\r'
-	return ((lf-ones)&^lf | (cr-ones)&^cr) & highs
-}
-
-// oddBytes marks the bytes of w that are NUL or not ASCII. No mark is missing;
-// there can be wrong ones above that of a NUL.
-func oddBytes(w uint64) uint64 {
-	return (w | (w-ones)&^w) & highs
-}
+// controlBytes marks the bytes of w that are below 16, as LF and CR are, and
+// hardly anything else in a text. That takes three operations; to mark LF and CR
+// alone takes eight, and a fifth longer for an event of lines of 50 bytes. No mark
+// is missing; a borrow can put wrong ones above the first.
+func controlBytes(w uint64) uint64 { return (w - ones*16) &^ w & highs }

@@ -3,6 +3,7 @@ package sse
 import (
 	"encoding/binary"
 	"unicode/utf8"
+	"unsafe"
 )
 
 const (
@@ -13,8 +14,7 @@ const (
 // text returns the value of a field of the block as a string.
 //
 // Small strings share an allocation with their neighbours in the stream: one
-// of their own takes longer than parsing the line. A strings.Builder only ever
-// appends, so that what was cut from it does not change.
+// of their own takes longer than parsing the line.
 func (d *Decoder) text(value []byte) string {
 	if len(value) == 0 {
 		return "" // and not the end of a slab
@@ -22,14 +22,24 @@ func (d *Decoder) text(value []byte) string {
 	if len(value) > smallText || d.block.odd != 0 && !isASCII(value) {
 		return text(value)
 	}
-	s := &d.slab
-	if s.Cap()-s.Len() < len(value) {
-		s.Reset()
-		s.Grow(slabSize)
+	return d.slab.text(value)
+}
+
+// A slab is memory that small strings share. It does what a strings.Builder
+// would, without telling the garbage collector of a pointer with every string.
+type slab struct {
+	mem  *[slabSize]byte
+	used int // bytes in front; they do not change any more
+}
+
+// text returns b, which is not empty and at most slabSize long, as a string.
+func (s *slab) text(b []byte) string {
+	if s.mem == nil || slabSize-s.used < len(b) {
+		s.mem, s.used = new([slabSize]byte), 0
 	}
-	n := s.Len()
-	s.Write(value)
-	return s.String()[n:]
+	rest := s.mem[s.used:]
+	s.used += copy(rest, b)
+	return unsafe.String(&rest[0], len(b))
 }
 
 // reuse returns value as a string: last itself, if that is what it says.

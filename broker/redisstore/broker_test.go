@@ -16,6 +16,7 @@ import (
 )
 
 func TestClientsThatHopBetweenBrokersGetEveryEventOnceInOrder(t *testing.T) {
+	t.Parallel()
 	const clients, events = 8, 400
 	e, name := startEngine(t), newName()
 	var brokers []*broker.Broker
@@ -67,6 +68,7 @@ func hop(ctx context.Context, brokers []*broker.Broker, after string, n, few int
 }
 
 func TestWhileTheEngineIsAwaySubscribersStayAndThenGoOn(t *testing.T) {
+	t.Parallel()
 	e, name := startEngine(t), newName()
 	one := newBroker(t, open(t, connect(t, e.addr()), redisstore.Options{Name: name}))
 	two := newBroker(t, open(t, connect(t, e.addr()), redisstore.Options{Name: name}))
@@ -90,6 +92,7 @@ func TestWhileTheEngineIsAwaySubscribersStayAndThenGoOn(t *testing.T) {
 }
 
 func TestAHistoryThatIsLostIsAGapForEverybody(t *testing.T) {
+	t.Parallel()
 	e, name := startEngine(t), newName()
 	b := newBroker(t, open(t, connect(t, e.addr()), redisstore.Options{Name: name}))
 	ids := publish(t, b, 0, 3)
@@ -104,6 +107,7 @@ func TestAHistoryThatIsLostIsAGapForEverybody(t *testing.T) {
 }
 
 func TestEventsTrimmedWhileABrokerWasCutOffAreAGap(t *testing.T) {
+	t.Parallel()
 	e, name := startEngine(t), newName()
 	opts := redisstore.Options{Name: name, MaxEvents: 5}
 	p := newProxy(t, e.addr())

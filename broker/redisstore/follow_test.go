@@ -15,6 +15,7 @@ import (
 )
 
 func TestOneFollowSurvivesTheConnectionAndGoesOnInOrder(t *testing.T) {
+	t.Parallel()
 	e, name := startEngine(t), newName()
 	p := newProxy(t, e.addr())
 	follower := open(t, connect(t, p.addr()), redisstore.Options{Name: name})

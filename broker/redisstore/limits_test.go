@@ -34,6 +34,7 @@ func add(t *testing.T, s *redisstore.Store, data ...string) (ids []string) {
 }
 
 func TestEventsGoWhenTheyAreOld(t *testing.T) {
+	t.Parallel()
 	e := startEngine(t)
 	s := open(t, connect(t, e.addr()), redisstore.Options{MaxAge: 300 * time.Millisecond})
 	ids := add(t, s, "1", "2")
@@ -52,6 +53,7 @@ func TestEventsGoWhenTheyAreOld(t *testing.T) {
 }
 
 func TestAnIDIsRememberedForItsTimeOnly(t *testing.T) {
+	t.Parallel()
 	e := startEngine(t)
 	brief := open(t, connect(t, e.addr()), redisstore.Options{Name: newName(), Duplicates: 200 * time.Millisecond})
 	never := open(t, connect(t, e.addr()), redisstore.Options{Name: newName(), Duplicates: -1})
@@ -68,6 +70,7 @@ func TestAnIDIsRememberedForItsTimeOnly(t *testing.T) {
 }
 
 func TestWhatIsNoEventIsLeftOut(t *testing.T) {
+	t.Parallel()
 	e := startEngine(t)
 	client, name := connect(t, e.addr()), newName()
 	s := open(t, client, redisstore.Options{Name: name})
@@ -83,6 +86,7 @@ func TestWhatIsNoEventIsLeftOut(t *testing.T) {
 }
 
 func TestAnEventDeletedByHandIsAGapForACursorAndThenJustNotThere(t *testing.T) {
+	t.Parallel()
 	e := startEngine(t)
 	client, name := connect(t, e.addr()), newName()
 	s := open(t, client, redisstore.Options{Name: name})

@@ -14,6 +14,7 @@ import (
 )
 
 func TestAnAppendThatGetsNoAnswerIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	e := startEngine(t)
 	client := redis.NewClient(&redis.Options{Addr: e.addr(), ReadTimeout: 100 * time.Millisecond, MaxRetries: 3})
 	defer func() { require.NoError(t, client.Close()) }()
@@ -29,6 +30,7 @@ func TestAnAppendThatGetsNoAnswerIsNotSentAgain(t *testing.T) {
 }
 
 func TestAStreamThatIsDeletedBeginsAnotherEpoch(t *testing.T) {
+	t.Parallel()
 	e, name := startEngine(t), newName()
 	client := connect(t, e.addr())
 	s := open(t, client, redisstore.Options{Name: name})

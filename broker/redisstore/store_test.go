@@ -9,6 +9,7 @@ import (
 )
 
 func TestTheStoreKeepsTheRules(t *testing.T) {
+	t.Parallel()
 	const pageSize = 64
 	e := startEngine(t)
 	names := make(map[broker.Store]string)
