@@ -166,6 +166,7 @@ func (b *Broker) beat() {
 	if data, err := sse.AppendID(nil, b.newest); err == nil && b.newest != "" && !b.opts.NoPriming {
 		mark = new(batch).with(&frame{event: sse.Event{ID: b.newest}, data: data})
 	}
+	mark.inChunk() // now, as the shards share it
 	for _, s := range b.shards {
 		s.send(op{do: (*shard).beat, mark: mark})
 	}
