@@ -17,9 +17,8 @@ import (
 // and counts its events. They come in rounds: the same events each time, all to
 // all members of some topics. Its methods are for the benchmark's goroutine.
 type crowd struct {
-	b       *testing.B
 	broker  *broker.Broker
-	events  []sse.Event    // of a round
+	events  []sse.Event    // of a round; changed between rounds only
 	members map[string]int // by topic
 
 	pending atomic.Int64  // members that lack events of the round
@@ -31,11 +30,11 @@ type crowd struct {
 	wg  sync.WaitGroup  // the members' goroutines
 }
 
-// newCrowd returns a crowd without members. It closes br when b ends.
+// newCrowd returns a crowd without members, and with that many events in a
+// round. It closes br when b ends.
 func newCrowd(b *testing.B, br *broker.Broker, events int) *crowd {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &crowd{
-		b:       b,
 		broker:  br,
 		members: make(map[string]int),
 		arrived: make(chan struct{}, 1),
@@ -43,9 +42,7 @@ func newCrowd(b *testing.B, br *broker.Broker, events int) *crowd {
 		timeout: time.NewTimer(patience),
 		ctx:     ctx,
 	}
-	for i := range events {
-		c.events = append(c.events, sse.Event{Data: fmt.Sprintf("%064d", i)})
-	}
+	c.setEvents(events)
 	b.Cleanup(func() {
 		cancel()
 		c.timeout.Stop()
@@ -55,13 +52,21 @@ func newCrowd(b *testing.B, br *broker.Broker, events int) *crowd {
 	return c
 }
 
+// setEvents sets the number of events of a round.
+func (c *crowd) setEvents(n int) {
+	c.events = nil
+	for i := range n {
+		c.events = append(c.events, sse.Event{Data: fmt.Sprintf("%064d", i)})
+	}
+}
+
 // join adds n subscriptions of a topic.
-func (c *crowd) join(n int, topic string) {
+func (c *crowd) join(b *testing.B, n int, topic string) {
 	c.members[topic] += n
 	for range n {
 		sub, err := c.broker.Subscribe(topic)
 		if err != nil {
-			c.b.Fatal(err)
+			b.Fatal(err)
 		}
 		c.wg.Go(func() { c.attend(sub) })
 	}
@@ -92,7 +97,7 @@ func (c *crowd) attend(sub *broker.Subscription) {
 
 // round publishes the events on each of the topics, and waits until all members
 // have them.
-func (c *crowd) round(topics ...string) {
+func (c *crowd) round(b *testing.B, topics ...string) {
 	members := 0
 	for _, topic := range topics {
 		members += c.members[topic]
@@ -102,24 +107,24 @@ func (c *crowd) round(topics ...string) {
 	for i := range topics {
 		for _, ev := range c.events {
 			if _, err := c.broker.Publish(c.ctx, ev, topics[i:i+1]...); err != nil {
-				c.b.Fatal(err)
+				b.Fatal(err)
 			}
 		}
 	}
 	select {
 	case <-c.arrived:
 	case err := <-c.failed:
-		c.b.Fatal(err)
+		b.Fatal(err)
 	case <-c.timeout.C:
-		c.b.Fatalf("%d of %d subscriptions lack events", c.pending.Load(), members)
+		b.Fatalf("%d of %d subscriptions lack events", c.pending.Load(), members)
 	}
 }
 
 // report adds the metrics of rounds with so many deliveries each.
-func (c *crowd) report(used usage, deliveries int) {
+func (c *crowd) report(b *testing.B, used usage, deliveries int) {
 	used.report("delivery", deliveries)
-	reportDeliveries(c.b, deliveries)
-	mustBeSmooth(c.b, c.broker)
+	reportDeliveries(b, deliveries)
+	mustBeSmooth(b, c.broker)
 }
 
 // A publisher publishes events whose IDs are their serials.

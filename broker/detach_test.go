@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -126,13 +127,13 @@ func TestWhatCannotBeDetachedIsServedAllTheSame(t *testing.T) {
 }
 
 func TestAPanicInADetachedStreamCostsThatStreamOnly(t *testing.T) {
-	panics := false
+	var panics atomic.Bool
 	b := newBroker(t, &broker.Options{
 		Detach:    true,
 		QueueSize: 1,
 		Store:     namedStore(&broker.MemoryOptions{MaxEvents: 1}),
 		Snapshot: func(*http.Request, []string) ([]sse.Event, error) {
-			if panics {
+			if panics.Load() {
 				panic("oops")
 			}
 			return nil, nil
@@ -147,7 +148,7 @@ func TestAPanicInADetachedStreamCostsThatStreamOnly(t *testing.T) {
 	require.NoError(t, err)
 	_, err = conn.Read(make([]byte, 1))
 	require.NoError(t, err)
-	panics = true // from now on it is asked after a gap
+	panics.Store(true) // from now on it is asked after a gap
 	for range 400 {
 		_, err := b.Publish(t.Context(), sse.Event{Data: strings.Repeat("x", 1<<16)})
 		require.NoError(t, err)

@@ -39,11 +39,14 @@ func TestSoak(t *testing.T) {
 	var total outcome
 	start := time.Now()
 	for round := uint64(0); time.Since(start) < *soak || total.cuts < soakCuts || total.delivered < soakDelivered; round++ {
-		c := course{policy: policies[round%5], events: 20_000, seed: seed + round, gather: time.Duration(round%2) * time.Millisecond}
+		c := course{policy: policies[round%5], events: 20_000, seed: seed + round, idle: round%3 == 0}
+		if round%2 == 0 {
+			c.gather = time.Millisecond
+		}
 		if kind := round % 6; kind < 4 {
 			c.protocol = ssetest.Protocols[kind]
 		} else {
-			c.detach = true
+			c.detach, c.idle = true, false
 		}
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			o := c.run(t)

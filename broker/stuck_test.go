@@ -3,6 +3,7 @@ package broker_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -38,7 +39,16 @@ type shortListener struct{ net.Listener }
 func (l shortListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err == nil {
-		err = c.(*net.TCPConn).SetWriteBuffer(32 << 10)
+		err = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return c, err
+}
+
+// dialShort dials a connection that holds little at this end, too.
+func dialShort(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err == nil {
+		err = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 	}
 	return c, err
 }
@@ -99,10 +109,9 @@ func fanOut(t *testing.T, healthy, stuck, events int) (c crowd) {
 	})
 	srv := loopback(t, b)
 	for range stuck {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+		conn, err := dialShort(t.Context(), "tcp", strings.TrimPrefix(srv.URL, "http://"))
 		require.NoError(t, err)
 		defer conn.Close()
-		require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(4<<10))
 		_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		require.NoError(t, err)
 	}
