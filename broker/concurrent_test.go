@@ -302,3 +302,43 @@ func everythingAtOnce(t *testing.T, store broker.Store, inOrder bool) {
 		require.True(t, slices.Equal(want, got), "%d events are not %d of %d", len(got), len(want), len(order))
 	}
 }
+
+// Whoever subscribes while events are published gets the events up to a point
+// from the Store, and the others from its queue. Around that point none may be
+// missing, and none be in both.
+func TestWhoComesBackAllTheTimeMissesNothing(t *testing.T) {
+	for name, store := range stores() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const last = 10_000
+				b := newBroker(t, &broker.Options{Store: store()})
+				first := publish(t, b, 0, 0)[0]
+				var reading sync.WaitGroup
+				for r := range 4 {
+					reading.Go(func() {
+						for at := first; number(at) < last; {
+							sub, err := b.Resume(at)
+							if !assert.NoError(t, err) {
+								return
+							}
+							n := 0
+							for ev, err := range sub.Events(t.Context()) {
+								if err != nil || number(ev.ID) != number(at)+1 {
+									t.Errorf("%v %s after %s", err, ev.ID, at)
+									return
+								}
+								at = ev.ID
+								if n++; n > r || number(at) == last {
+									break
+								}
+							}
+							sub.Close()
+						}
+					})
+				}
+				publish(t, b, 1, last-1)
+				reading.Wait()
+			})
+		})
+	}
+}

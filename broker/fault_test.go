@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare/broker"
 	"github.com/fanfare-go/fanfare/sse"
@@ -48,14 +49,11 @@ func (c course) runHere(t *testing.T) (o outcome) {
 		opts.Heartbeat = 300 * time.Millisecond
 	}
 	b := newBroker(t, opts)
-	maxBytes, maxPause := 12<<10, 50*time.Millisecond
-	switch {
-	case c.detach:
-		maxBytes, maxPause = 32<<10, 10*time.Millisecond // which are real
-	case c.protocol == ssetest.H2C, c.protocol == ssetest.HTTP2:
-		maxBytes *= 2 // what breaks has more than one stream
+	bytes, pause := maxBytes(c.protocol), 50*time.Millisecond
+	if c.detach {
+		bytes, pause = 32<<10, 10*time.Millisecond // which are real
 	}
-	tr := newTrial(t, trialFaults(t, c.seed, maxBytes, maxPause))
+	tr := newTrial(t, trialFaults(t, c.seed, bytes, pause))
 	if c.idle {
 		tr.pause = time.Second
 	}
@@ -104,6 +102,14 @@ func (c course) runHere(t *testing.T) (o outcome) {
 	}
 	o.cuts, o.stats = cuts(tr.faults), b.Stats()
 	t.Log(tr.faults, o.stats)
+
+	// Everybody has gone, and so have their subscriptions.
+	tr.faults.Close()
+	srv.Close()
+	if c.detach {
+		require.Eventually(t, func() bool { return b.Stats().Subscribers == 0 }, 10*time.Second, time.Millisecond)
+	}
+	assert.Equal(t, 0, b.Stats().Subscribers)
 	return o
 }
 

@@ -25,7 +25,7 @@ import (
 type node struct {
 	t        *testing.T
 	protocol ssetest.Protocol
-	network  *ssetest.Network
+	network  *ssetest.Network // nil: sockets
 	addr     string
 	options  func() *broker.Options // of each life
 	view     *storetest.View        // of its history, if that is shared
@@ -44,7 +44,13 @@ func startNode(t *testing.T, n *node) *node {
 
 func (n *node) start() {
 	b := broker.New(n.options())
-	s := ssetest.Serve(n.t, b, &ssetest.ServerOptions{Protocol: n.protocol, Network: n.network, Addr: n.addr})
+	opts := &ssetest.ServerOptions{Protocol: n.protocol, Network: n.network, Addr: n.addr, Config: silent()}
+	if n.network == nil {
+		l, err := net.Listen("tcp", n.addr)
+		require.NoError(n.t, err)
+		n.addr, opts.Listener = l.Addr().String(), shortListener{l}
+	}
+	s := ssetest.Serve(n.t, b, opts)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.b, n.s = b, s
@@ -57,6 +63,9 @@ func (n *node) stop(inOrder bool) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = b.Shutdown(ctx) // if time is up, it was a crash
+	}
+	if n.network == nil {
+		assert.NoError(n.t, b.Close()) // its connections are not those of the server
 	}
 	s.Close()
 	assert.NoError(n.t, b.Close())
@@ -128,7 +137,7 @@ func TestARestartWithHistoryInMemoryIsOneGapAndNeverASilentHole(t *testing.T) {
 	for _, protocol := range []ssetest.Protocol{ssetest.HTTP1, ssetest.H2C} {
 		t.Run(protocol.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				faults := trialFaults(t, 0, 12<<10, 50*time.Millisecond)
+				faults := trialFaults(t, 0, maxBytes(protocol), 50*time.Millisecond)
 				gaps, _ := restart(t, protocol, faults, func(i int) bool { return i%2 == 0 })
 				assert.GreaterOrEqual(t, gaps, 4*restarts)
 				assert.Positive(t, cuts(faults))
@@ -171,7 +180,7 @@ func (tr *trial) requireLives() (gaps, lost int) {
 			for i := 0; len(rest) > 0 && rest[0].connection == k; i++ {
 				got := rest[0]
 				rest = rest[1:]
-				if got.gap {
+				if got.kind == "gap" {
 					if i > 0 || cursor == "" {
 						tr.t.Fatalf("client %d: connection %d, with cursor %q: arrival %d is a Gap", n, k, cursor, i)
 					}
@@ -211,8 +220,8 @@ func (r *ring) DialContext(ctx context.Context, network, _ string) (net.Conn, er
 
 // disturb makes a node of a shared history lag behind, lose the engine, lose
 // its answers, or restart, one after the other, until done is closed.
-func disturb(n *node, pace *rand.Rand, done <-chan struct{}) (restarts int) {
-	pause := func() { time.Sleep(time.Duration(1+pace.IntN(1000)) * time.Millisecond) }
+func disturb(n *node, pace *rand.Rand, longest time.Duration, done <-chan struct{}) (restarts int) {
+	pause := func() { time.Sleep(time.Duration(1 + pace.Int64N(int64(longest)))) }
 	for {
 		select {
 		case <-done:
@@ -245,60 +254,80 @@ func disturb(n *node, pace *rand.Rand, done <-chan struct{}) (restarts int) {
 func TestClientsThatHopBetweenRestartingNodesOfOneLogGetEveryEventOnce(t *testing.T) {
 	for _, protocol := range []ssetest.Protocol{ssetest.HTTP1, ssetest.H2C} {
 		t.Run(protocol.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				tr := newTrial(t, trialFaults(t, 0, 16<<10, 50*time.Millisecond))
-				tr.pause = time.Second
-				network := ssetest.NewNetwork(&ssetest.NetworkOptions{Buffer: 4 << 10})
-				log := storetest.NewLog()
-				hop := &ring{dial: network.DialContext}
-				var nodes []*node
-				for i := range 3 {
-					view := log.View()
-					nodes = append(nodes, startNode(t, &node{
-						protocol: protocol, network: network, addr: fmt.Sprintf("node%d:80", i), view: view,
-						options: func() *broker.Options {
-							opts := trialOptions(broker.CatchUp)
-							opts.Store = view
-							return opts
-						},
-					}))
-					hop.addresses = append(hop.addresses, nodes[i].addr)
-				}
-				for range 8 {
-					_, s := nodes[0].now()
-					transport := s.NewTransport()
-					transport.DialContext = tr.faults.Dialer(hop.DialContext)
-					tr.read("http://ring", transport, len(tr.topics))
-				}
-				var sent atomic.Int64
-				publish := func(ev sse.Event, topics []string) string {
-					ev.ID = fmt.Sprint("mine-", sent.Add(1)) // to be published again safely
-					for i := sent.Load(); ; i++ {
-						b, _ := nodes[i%3].now()
-						id, err := b.Publish(t.Context(), ev, topics...)
-						if err == nil || errors.Is(err, broker.ErrDuplicate) {
-							return id
-						}
-						time.Sleep(time.Millisecond)
-					}
-				}
-				tr.settle()
-				done := make(chan struct{})
-				var disturbing sync.WaitGroup
-				var restarts atomic.Int64
-				for i, n := range nodes {
-					pace := rand.New(rand.NewPCG(tr.faults.Seed(), uint64(100+i)))
-					disturbing.Go(func() { restarts.Add(int64(disturb(n, pace, done))) })
-				}
-				tr.publish(5_000, publish)
-				close(done)
-				disturbing.Wait()
-				tr.end(publish)
-				delivered := tr.requireAll()
-				assert.GreaterOrEqual(t, restarts.Load(), int64(10))
-				assert.GreaterOrEqual(t, cuts(tr.faults), 20)
-				t.Log(tr.faults, restarts.Load(), "restarts,", delivered, "delivered")
-			})
+			synctest.Test(t, func(t *testing.T) { hop(t, protocol, false) })
 		})
 	}
+	t.Run("detached", func(t *testing.T) {
+		if *soak <= 0 {
+			t.Skip("takes some real seconds; see TestSoak")
+		}
+		hop(t, ssetest.HTTP1, true)
+	})
+}
+
+// hop runs a trial with clients that go from one node of a shared history to
+// the next with every connection.
+func hop(t *testing.T, protocol ssetest.Protocol, detach bool) {
+	tr := newTrial(t, trialFaults(t, 0, maxBytes(protocol), 50*time.Millisecond))
+	tr.pause = time.Second
+	if detach {
+		tr.pause = 200 * time.Millisecond
+	}
+	var network *ssetest.Network
+	around := &ring{dial: dialShort}
+	if !detach {
+		network = ssetest.NewNetwork(&ssetest.NetworkOptions{Buffer: 4 << 10})
+		around.dial = network.DialContext
+	}
+	log := storetest.NewLog()
+	var nodes []*node
+	for i := range 3 {
+		view, addr := log.View(), fmt.Sprintf("node%d:80", i)
+		if detach {
+			addr = "127.0.0.1:0"
+		}
+		nodes = append(nodes, startNode(t, &node{
+			protocol: protocol, network: network, addr: addr, view: view,
+			options: func() *broker.Options {
+				opts := trialOptions(broker.CatchUp)
+				opts.Store, opts.Detach = view, detach
+				return opts
+			},
+		}))
+		around.addresses = append(around.addresses, nodes[i].addr)
+	}
+	for range 8 {
+		_, s := nodes[0].now()
+		transport := s.NewTransport()
+		transport.DialContext = tr.faults.Dialer(around.DialContext)
+		tr.read("http://ring", transport, len(tr.topics))
+	}
+	var sent atomic.Int64
+	publish := func(ev sse.Event, topics []string) string {
+		ev.ID = fmt.Sprint("mine-", sent.Add(1)) // to be published again safely
+		for i := sent.Load(); ; i++ {
+			b, _ := nodes[i%3].now()
+			id, err := b.Publish(t.Context(), ev, topics...)
+			if err == nil || errors.Is(err, broker.ErrDuplicate) {
+				return id
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	tr.settle()
+	done := make(chan struct{})
+	var disturbing sync.WaitGroup
+	var restarts atomic.Int64
+	for i, n := range nodes {
+		pace := rand.New(rand.NewPCG(tr.faults.Seed(), uint64(100+i)))
+		disturbing.Go(func() { restarts.Add(int64(disturb(n, pace, tr.pause, done))) })
+	}
+	tr.publish(5_000, publish)
+	close(done)
+	disturbing.Wait()
+	tr.end(publish)
+	delivered := tr.requireAll()
+	assert.GreaterOrEqual(t, restarts.Load(), int64(10))
+	assert.GreaterOrEqual(t, cuts(tr.faults), 20)
+	t.Log(tr.faults, restarts.Load(), "restarts,", delivered, "delivered")
 }
