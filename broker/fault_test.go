@@ -86,7 +86,8 @@ func (c course) runHere(t *testing.T) (o outcome) {
 		return id
 	}
 	tr.settle()
-	tr.publish(c.events, publish)
+	// 300 cuts, or as many for fewer events, and for connections that live longer.
+	tr.publish(c.events, c.scale(300), publish)
 	tr.end(publish)
 
 	switch c.policy {
@@ -127,8 +128,6 @@ func TestThroughAnyNumberOfCutsEveryEventArrivesOnceAndInOrder(t *testing.T) {
 			t.Parallel()
 			c.policy = broker.CatchUp
 			o := c.run(t)
-			// 300, or as many for fewer events, and for connections that live longer.
-			assert.GreaterOrEqual(t, o.cuts, c.scale(300))
 			assert.Positive(t, o.stats.CaughtUp)
 		})
 	}
@@ -153,7 +152,6 @@ func TestWhoIsDisconnectedForSlownessMissesNothingThroughCuts(t *testing.T) {
 			t.Parallel()
 			c.policy = broker.Disconnect
 			o := c.run(t)
-			assert.GreaterOrEqual(t, o.cuts, c.scale(300))
 			assert.Positive(t, o.stats.Disconnected)
 		})
 	}

@@ -117,7 +117,7 @@ func restart(t *testing.T, protocol ssetest.Protocol, faults *ssetest.Faults, in
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tr.publish(5_000, publish)
+		tr.publish(5_000, 0, publish)
 	}()
 	for i := range restarts {
 		time.Sleep(8 * time.Second) // who was sent away has come back within 7.5 s
@@ -322,12 +322,11 @@ func hop(t *testing.T, protocol ssetest.Protocol, detach bool) {
 		pace := rand.New(rand.NewPCG(tr.faults.Seed(), uint64(100+i)))
 		disturbing.Go(func() { restarts.Add(int64(disturb(n, pace, tr.pause, done))) })
 	}
-	tr.publish(5_000, publish)
+	tr.publish(5_000, 20, publish)
 	close(done)
 	disturbing.Wait()
 	tr.end(publish)
 	delivered := tr.requireAll()
 	assert.GreaterOrEqual(t, restarts.Load(), int64(10))
-	assert.GreaterOrEqual(t, cuts(tr.faults), 20)
 	t.Log(tr.faults, restarts.Load(), "restarts,", delivered, "delivered")
 }

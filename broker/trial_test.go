@@ -102,12 +102,18 @@ func (tr *trial) settle() {
 	}
 }
 
-// publish publishes n events by several goroutines at once, in bursts and with
-// pauses, so that readers meet them live, queued and stored.
-func (tr *trial) publish(n int, publish func(sse.Event, []string) (id string)) {
-	for n > 0 {
-		burst := min(n, 1+tr.rand.IntN(200))
+// publish publishes at least n events by several goroutines at once, in bursts
+// and with pauses, so that readers meet them live, queued and stored. It goes
+// on until connections were cut so many times: how many events that takes
+// depends on how fast readers come back, and so on the machine.
+func (tr *trial) publish(n, cut int, publish func(sse.Event, []string) (id string)) {
+	for limit := 10 * n; n > 0 || cuts(tr.faults) < cut; {
+		burst := 1 + tr.rand.IntN(200)
 		n -= burst
+		if n < -limit {
+			tr.t.Errorf("connections are not cut: %v", tr.faults)
+			return
+		}
 		var work sync.WaitGroup
 		for share := range 4 {
 			var events []published
