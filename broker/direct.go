@@ -33,10 +33,13 @@ func (s *shard) release(r *registration) {
 	go r.sub.resume()
 }
 
-// wake releases a stream for which a heartbeat is due.
+// wake has a subscriber look at what else there is than its queue: the end of
+// a context, a heartbeat that is due. One whose queue is not empty comes by.
 func (s *shard) wake(o op) {
 	if r := o.reg; r.parked && r.sub.line == nil {
 		s.release(r)
+	} else {
+		s.mark(o)
 	}
 }
 
@@ -56,7 +59,7 @@ func (s *shard) writeChunk(r *registration, b *batch) {
 	l := r.sub.line
 	r.sub.out.wrote = s.now
 	chunk := b.inChunk()
-	n, err := l.tryWrite(chunk)
+	n, err := l.tryWrite(&s.socket, chunk)
 	switch {
 	case err != nil:
 		l.err = err

@@ -58,6 +58,8 @@ func (s *shard) emit(r *registration) {
 		s.write(r, b)
 	default:
 		if r.parked {
+			out := r.sub.out
+			out.pause = s.now.Sub(out.wrote)
 			s.release(r)
 		}
 		s.push(r, b)

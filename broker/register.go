@@ -111,12 +111,12 @@ func (b *Broker) park(s *Subscription) bool {
 	return true
 }
 
-// wake has the shard start the goroutine of s, if it is parked.
+// wake has the goroutine of s look around, and starts it if s is parked.
 func (b *Broker) wake(s *Subscription) {
 	b.order.Lock()
 	defer b.order.Unlock()
 	if r := s.reg; r != nil {
-		r.shard.send(op{do: (*shard).wake, reg: r})
+		r.shard.send(op{do: (*shard).wake, reg: r, mark: newMark("")})
 	}
 }
 

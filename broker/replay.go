@@ -207,21 +207,22 @@ func backoff(failures int) time.Duration {
 
 // pause waits, and keeps the stream alive meanwhile.
 func pause(ctx context.Context, out outlet, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	if err := out.flush(); err != nil {
 		return err
 	}
-	for {
+	for end := time.Now().Add(d); ; {
+		left := time.Until(end)
+		if left <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(min(left, out.rest()))
 		select {
 		case <-timer.C:
-			return nil
 		case <-ctx.Done():
+			timer.Stop()
 			return context.Cause(ctx)
-		case <-out.ticks():
-			if !out.due() {
-				continue
-			}
+		}
+		if out.due() {
 			if err := out.beat(); err != nil {
 				return err
 			}

@@ -80,8 +80,9 @@ type shard struct {
 	stats      *counters
 
 	// Owned by run.
-	index map[string][]entry
-	ended bool
+	index  map[string][]entry
+	ended  bool
+	socket socketWriter
 
 	// What is gathered until the next flush.
 	dirty  []*registration // those that have a batch, and some that had one

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fanfare-go/fanfare/sse"
@@ -28,18 +29,26 @@ type stream struct {
 	from  string          // the remote address
 
 	w     wire          // nil until the headers are out
-	buf   *bytes.Buffer // written, not sent; nil when there is nothing, for an idle stream is to cost little
+	whole []byte        // written, not sent: a batch, which is not copied unless more comes
+	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	wrote time.Time     // the last write
-	timer *time.Timer   // when to look whether a heartbeat is due; while parked, when to wake up for it
+	pause time.Duration // how long the stream was idle when an event woke it
+	timer *time.Timer   // wakes the subscription when due wants to look
+	alarm atomic.Bool   // it has fired
 	tired bool          // nothing has been written for a while
 
 	done     chan struct{} // closed when the handler may return
 	panicked any           // what a callback has panicked with, for the handler to repeat; set before done is closed
 }
 
-// parkAfter is for how long nothing must have been written before an ordinary
-// stream is parked: starting its goroutine again takes some microseconds.
-const parkAfter = 200 * time.Millisecond
+// An ordinary stream is parked when nothing has been written for this long:
+// starting its goroutine again takes some microseconds. Where events come now
+// and then, it takes several times as long as they do, or the goroutine would be
+// started for each: that makes an event twice as expensive.
+const (
+	parkAfter     = 200 * time.Millisecond
+	parkAfterMost = 5 * time.Second
+)
 
 // A wire is what a stream writes whole blocks to: an [sse.Writer], or the line
 // of a detached subscriber.
@@ -129,6 +138,10 @@ func (st *stream) blocks(data []byte) (bool, error) {
 	if err := st.begin(); err != nil {
 		return true, err
 	}
+	if st.whole == nil && st.buf == nil {
+		st.whole = data
+		return true, nil
+	}
 	return true, st.write(data)
 }
 
@@ -159,29 +172,33 @@ func (st *stream) snapshot() ([]sse.Event, bool, error) {
 	return events, true, err
 }
 
-// available returns the rest of the buffer, to encode in place.
-func (st *stream) available() []byte {
+// available returns the rest of the buffer, to encode in place: what does not
+// fit there is elsewhere.
+func (st *stream) available() []byte { return st.buffer().AvailableBuffer() }
+
+func (st *stream) buffer() *bytes.Buffer {
 	if st.buf == nil {
 		st.buf = buffers.Get().(*bytes.Buffer)
+		if len(st.whole) <= bufferSize { // else it is sent on its own
+			st.buf.Write(st.whole)
+			st.whole = nil
+		}
 	}
-	return st.buf.AvailableBuffer()
+	return st.buf
 }
 
 // write takes data for the next flush, which comes early when there is much:
 // the write timeout must not run while the Store is asked for more.
 func (st *stream) write(data []byte) error {
-	if st.buf != nil && st.buf.Len() > 0 && st.buf.Len()+len(data) > bufferSize {
-		if err := st.send(st.buf.Bytes()); err != nil {
+	if st.buffer().Len()+len(data) > bufferSize {
+		if err := st.flush(); err != nil {
 			return err
 		}
 	}
 	if len(data) > bufferSize {
 		return st.send(data)
 	}
-	if st.buf == nil {
-		st.buf = buffers.Get().(*bytes.Buffer)
-	}
-	st.buf.Write(data)
+	st.buffer().Write(data)
 	return nil
 }
 
@@ -191,17 +208,23 @@ func (st *stream) flush() error {
 		return err
 	}
 	if st.buf == nil {
-		return nil
+		return st.send(nil)
 	}
 	return st.send(st.buf.Bytes())
 }
 
-// send writes and flushes data, and lets the buffer go, which holds data or
-// nothing.
-func (st *stream) send(data []byte) error {
-	_, err := st.w.Write(data)
+// send writes and flushes what is whole, then data, and lets the buffer go,
+// which holds data or nothing.
+func (st *stream) send(data []byte) (err error) {
+	written := false
+	for _, p := range [][]byte{st.whole, data} {
+		if len(p) > 0 && err == nil {
+			_, err = st.w.Write(p)
+			written = true
+		}
+	}
 	st.release()
-	if err != nil {
+	if err != nil || !written {
 		return err
 	}
 	st.wrote, st.tired = time.Now(), false
@@ -209,6 +232,7 @@ func (st *stream) send(data []byte) error {
 }
 
 func (st *stream) release() {
+	st.whole = nil
 	if st.buf != nil {
 		st.buf.Reset()
 		buffers.Put(st.buf)
@@ -216,24 +240,38 @@ func (st *stream) release() {
 	}
 }
 
-// ticks returns when to look at due: when the stream may be parked, or a
-// heartbeat is due. The timer is not touched by every write, but looked at when
-// it fires.
-func (st *stream) ticks() <-chan time.Time {
+// alarmed reports whether the timer has fired. It is not touched by every
+// write; when it fires is the time to look how long ago the last was.
+func (st *stream) alarmed() bool {
 	if st.timer == nil {
-		st.timer = time.NewTimer(st.rest())
+		st.setTimer(st.rest())
+		return false
 	}
-	return st.timer.C
+	return st.alarm.Swap(false)
 }
 
-// rest returns how long to wait before there is anything to look at.
+func (st *stream) setTimer(d time.Duration) {
+	st.timer = time.AfterFunc(d, func() {
+		st.alarm.Store(true)
+		st.sub.b.wake(st.sub)
+	})
+}
+
+// rest returns how long to wait before there is anything to look at: whether
+// the stream may be parked, or a heartbeat is due.
 func (st *stream) rest() time.Duration {
 	idle := time.Since(st.wrote)
-	rest := parkAfter - idle
-	if d := st.heartbeat(); rest <= 0 || d < parkAfter {
+	rest := st.patience() - idle
+	if d := st.heartbeat(); rest <= 0 || d < rest+idle {
 		rest = d - idle
 	}
 	return max(rest, 0)
+}
+
+// patience is for how long nothing must have been written for the stream to be
+// parked.
+func (st *stream) patience() time.Duration {
+	return max(parkAfter, min(4*st.pause, parkAfterMost))
 }
 
 // heartbeat returns the time of a heartbeat, or ages if there is to be none.
@@ -246,13 +284,16 @@ func (st *stream) heartbeat() time.Duration {
 
 func (st *stream) due() bool {
 	idle := time.Since(st.wrote)
-	if idle >= st.heartbeat() {
-		st.timer.Reset(min(parkAfter, st.heartbeat())) // after what is written now
-		return true
+	beat := idle >= st.heartbeat()
+	st.tired = !beat && idle >= st.patience()
+	if st.timer != nil {
+		next := st.rest()
+		if beat {
+			next = min(st.patience(), st.heartbeat()) // after what is written now
+		}
+		st.timer.Reset(next)
 	}
-	st.tired = idle >= parkAfter
-	st.timer.Reset(st.rest())
-	return false
+	return beat
 }
 
 func (st *stream) beat() error {
@@ -300,11 +341,11 @@ func (st *stream) park() bool {
 	if st.sub.line != nil {
 		closeOnce(st.done)
 	} else if d := st.heartbeat(); d < math.MaxInt64 {
-		sub := st.sub
-		st.timer = time.AfterFunc(d-time.Since(st.wrote), func() { sub.b.wake(sub) })
+		st.setTimer(d - time.Since(st.wrote))
 	}
 	if !st.sub.b.park(st.sub) {
 		st.stopTimer()
+		st.setTimer(st.rest())
 		return false
 	}
 	return true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -70,9 +71,10 @@ type outlet interface {
 	flush() error                                       // nothing more is queued for now
 	park() bool                                         // idle: whether somebody else takes over from here
 
-	ticks() <-chan time.Time // when to look at due
-	due() bool               // nothing has been written for so long that something should be
-	beat() error             // writes something that means nothing
+	alarmed() bool       // it may be time to look at due; if it will be later, wake is called then
+	rest() time.Duration // until it is
+	due() bool           // nothing has been written for so long that something should be
+	beat() error         // writes something that means nothing
 
 	failed(err error) (final bool) // the Store failed; final: the stream has not begun, and ends with err
 }
@@ -156,6 +158,7 @@ func (s *Subscription) Events(ctx context.Context) iter.Seq2[sse.Event, error] {
 		}
 		err := func() error {
 			defer s.unserve()
+			defer context.AfterFunc(ctx, func() { s.b.wake(s) })()
 			return s.run(ctx, &loop{s: s, yield: yield})
 		}()
 		if err != errBreak {
@@ -182,7 +185,8 @@ func (l *loop) snapshot() ([]sse.Event, bool, error) { return nil, false, nil }
 func (l *loop) flush() error                         { return nil }
 func (l *loop) blocks([]byte) (bool, error)          { return false, nil }
 func (l *loop) park() bool                           { return false }
-func (l *loop) ticks() <-chan time.Time              { return nil }
+func (l *loop) alarmed() bool                        { return false }
+func (l *loop) rest() time.Duration                  { return math.MaxInt64 }
 func (l *loop) due() bool                            { return false }
 func (l *loop) beat() error                          { return nil }
 func (l *loop) failed(error) bool                    { return false }
