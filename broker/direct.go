@@ -1,45 +1,29 @@
 package broker
 
-// A subscriber over HTTP that is idle is parked: its goroutine gives the stream
-// to the shard, by an op (adopt), and ends. When there is something to do the
-// shard starts the goroutine anew (release), and puts what has come into the
-// queue.
-//
-// To a detached subscriber's socket the shard writes itself, as long as the
-// socket takes everything: waking a goroutine for it costs more than all the
-// rest. Only what the socket does not take, and what comes after it, is for the
-// goroutine. A socket has one owner at a time, as a write waits for a goroutine
-// that is in a write to the same socket.
+// To a detached subscriber's socket the shard writes itself while the
+// registration is parked and the socket takes everything: having somebody else
+// do it costs more than all the rest. Only what the socket does not take, and
+// what comes after it, is for the subscriber's goroutine. A socket has one owner
+// at a time, as a write waits for a goroutine that is in a write to the same
+// socket.
 
-// adopt makes the shard the owner of a stream, unless something has been queued
-// since its goroutine found the queue empty.
-func (s *shard) adopt(o op) {
-	r := o.reg
-	if r.slots != nil {
-		s.emit(r)
-	}
-	if r.slots == nil || len(r.queue) > 0 {
-		go r.sub.resume()
-		return
-	}
-	r.parked = true
-	r.queue = nil // an idle subscriber needs none
-}
-
-// release gives a stream back to its goroutine.
+// release gives a registration that is parked back to its own goroutine.
 func (s *shard) release(r *registration) {
-	r.parked = false
-	r.queue = make(chan item, s.queueSize)
-	go r.sub.resume()
+	r.queue = nil
+	r.busy.Store(1)
+	go r.sub.resume(nil)
 }
 
-// wake has a subscriber look at what else there is than its queue: the end of
-// a context, a heartbeat that is due. One whose queue is not empty comes by.
+// wake has a subscriber look at what else there is than what the shard has for
+// it: the end of a context, a heartbeat that is due.
 func (s *shard) wake(o op) {
-	if r := o.reg; r.parked && r.sub.line == nil {
-		s.release(r)
-	} else {
-		s.mark(o)
+	switch r := o.reg; {
+	case r.slots == nil:
+	case r.waits:
+		s.mark(o) // or there is something else in the queue
+	case r.isParked() && r.sub.direct:
+	default:
+		s.post(r, item{})
 	}
 }
 
@@ -80,8 +64,12 @@ func (s *shard) beat(o op) {
 	for _, list := range s.index {
 		for i := len(list) - 1; i >= 0; i-- {
 			r := list[i].reg
+			if !r.isParked() || !r.sub.direct {
+				continue
+			}
+			r.queue = nil // an idle subscriber needs none
 			switch {
-			case !r.parked || r.sub.line == nil || s.now.Sub(r.sub.out.wrote) < s.heartbeat:
+			case s.now.Sub(r.sub.out.wrote) < s.heartbeat:
 			case id == "" || id == r.sub.handed:
 				s.writeChunk(r, comment)
 			default:

@@ -6,30 +6,31 @@ import (
 	"github.com/fanfare-go/fanfare/sse"
 )
 
-// drain hands out what the queue holds, and waits for more, until the queue is
-// closed.
-func (s *Subscription) drain(ctx context.Context, out outlet) error {
-	reg := s.registration()
+// drain hands out what has come for reg, until there is no more to come. A loop
+// over Events waits for more; a subscriber over HTTP is parked meanwhile.
+func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration) error {
 	if reg == nil {
 		return ErrClosed // closed, or shut down: then the replay was the last there is
 	}
 	for {
-		if err := s.take(ctx, out, reg); err != nil {
-			return err
-		}
-		// Before looking at the queue. When an event is dropped, missed is set
-		// while the queue is full, or before what still fits is queued: there is
-		// an item to take after that, and whoever then finds the queue empty has
-		// loaded missed since.
-		missed := reg.missed.Load()
-		var ok bool
-		select {
-		case s.held, ok = <-reg.queue:
-			if !ok {
+		busy := reg.busy.Load()
+		var missed uint64
+		for {
+			if err := s.take(ctx, out, reg); err != nil {
+				return err
+			}
+			// Before looking at the queue. When an event is dropped, missed is
+			// set while the queue is full, or before what still fits is queued:
+			// there is an item to take after that, and whoever then finds the
+			// queue empty has loaded missed since.
+			missed = reg.missed.Load()
+			var closed bool
+			if s.held, closed = reg.receive(busy); closed {
 				return s.reason(out, reg)
 			}
-			continue
-		default:
+			if s.held.batch == nil {
+				break
+			}
 		}
 		if missed > s.seen {
 			// Events are missing at the end of what was queued. How many, the
@@ -50,11 +51,16 @@ func (s *Subscription) drain(ctx context.Context, out outlet) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if missed <= s.seen && out.park() {
-			return errParked
+		if !reg.waits {
+			out.park(missed <= s.seen)
+			if reg.park(busy) {
+				return errParked
+			}
+			continue
 		}
 		// Not a select: all there is to wait for comes through the queue, see
 		// [shard.wake], and that costs half as much.
+		var ok bool
 		if s.held, ok = <-reg.queue; !ok {
 			return s.reason(out, reg)
 		}

@@ -54,14 +54,9 @@ func (s *shard) emit(r *registration) {
 	r.batch = nil
 	switch {
 	case b == nil:
-	case r.parked && r.sub.line != nil:
+	case r.isParked() && r.sub.direct:
 		s.write(r, b)
 	default:
-		if r.parked {
-			out := r.sub.out
-			out.pause = s.now.Sub(out.wrote)
-			s.release(r)
-		}
 		s.push(r, b)
 	}
 }
@@ -115,13 +110,13 @@ func (s *shard) put(r *registration, it item) {
 	}
 	r.put += uint64(b.events)
 	r.sent += uint64(b.size)
-	r.queue <- it // there is room, and nobody else sends
+	s.post(r, it)
 }
 
 // fits reports whether there is room for b in r's queue. The subscriber may take
 // items meanwhile, which only makes more.
 func (s *shard) fits(r *registration, b *batch) bool {
-	if len(r.queue) == cap(r.queue) {
+	if r.queue != nil && len(r.queue) == cap(r.queue) {
 		return false
 	}
 	if r.isEmpty() {
@@ -150,7 +145,7 @@ func (r *registration) leave(events, bytes int) {
 // mark in a queue that is full would be taken before what is dropped behind it.
 func (s *shard) mark(o op) {
 	r := o.reg
-	if r.slots == nil || r.parked {
+	if r.slots == nil {
 		return
 	}
 	s.emit(r)
@@ -171,9 +166,6 @@ func (s *shard) gap(o op) {
 			}
 			r.last = o.mark.frame
 			r.count++
-			if r.parked {
-				s.release(r)
-			}
 			if s.fits(r, o.mark) {
 				s.put(r, item{o.mark, r.count})
 			} else {

@@ -14,7 +14,12 @@ func (b *Broker) registerLocked(s *Subscription) {
 		topics: s.topics,
 		sub:    s,
 		shard:  slices.MinFunc(b.shards, func(x, y *shard) int { return x.load - y.load }),
-		queue:  make(chan item, b.opts.QueueSize),
+		waits:  s.cut == nil,
+	}
+	if r.waits {
+		r.queue = make(chan item, b.opts.QueueSize)
+	} else {
+		r.busy.Store(1) // it is the turn of whoever serves it
 	}
 	r.shard.load++
 	for _, topic := range r.topics {
@@ -98,20 +103,7 @@ func (b *Broker) markCount(r *registration) {
 	r.shard.send(op{do: (*shard).mark, reg: r, mark: newMark("")})
 }
 
-// park gives the stream of s to its shard, unless s is to end, or has to pick
-// what it has not been handed out yet.
-func (b *Broker) park(s *Subscription) bool {
-	b.order.Lock()
-	defer b.order.Unlock()
-	r := s.reg
-	if r == nil || b.frozen || s.ahead {
-		return false
-	}
-	r.shard.send(op{do: (*shard).adopt, reg: r})
-	return true
-}
-
-// wake has the goroutine of s look around, and starts it if s is parked.
+// wake has the subscriber look around.
 func (b *Broker) wake(s *Subscription) {
 	b.order.Lock()
 	defer b.order.Unlock()

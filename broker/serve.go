@@ -83,14 +83,13 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 
 // stream serves a subscription until it ends, or is detached.
 //
-// The handler's goroutine only waits, and another one does the work: see
-// resume. It waits with half the stack that a write takes, and the other one
-// ends when there is nothing to do for a while, which together is a fifth of
-// what an idle subscriber costs.
+// The handler's goroutine only waits, and others do the work. It waits with half
+// the stack that a write takes, which is a fifth of what an idle subscriber
+// costs.
 func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 	st := newStream(sub, g, r)
 	sub.out = st
-	go sub.resume()
+	go sub.resume(nil)
 	select {
 	case <-st.done:
 	case <-r.Context().Done():
@@ -102,13 +101,25 @@ func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 	}
 }
 
-// resume serves a subscriber over HTTP until it can be parked, or ends. It is a
-// goroutine of its own, started by the handler and then by the shard, one at a
-// time.
-func (s *Subscription) resume() {
-	err := s.out.serve()
-	if err != errParked {
+// resume serves a subscriber over HTTP until it is parked, or ends. It runs in a
+// goroutine of the subscriber's own, which is started by the handler, and then
+// whenever there is something to do that may take time: what comes first, to
+// catch up, to write what the other end is slow to take, to end. What a worker
+// met on its turn is err.
+func (s *Subscription) resume(err error) {
+	began := time.Now()
+	if err = s.out.serve(err); err != errParked {
 		s.b.conclude(s.out, err)
+	} else if time.Since(began) < maxPatience/2 {
+		s.slow.Store(false)
+	}
+}
+
+// turn writes what has come for r, and leaves all that is not just that to a
+// goroutine of the subscriber's own.
+func (s *Subscription) turn(r *registration) {
+	if err := s.out.turn(r); err != errParked {
+		go s.resume(err)
 	}
 }
 

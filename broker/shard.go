@@ -32,10 +32,14 @@ type registration struct {
 	shard  *shard
 	sub    *Subscription
 
-	// queue is sent to by the shard alone, which is also its only closer; under
-	// DropOldest the shard receives from it, too. Closed, it tells its
-	// subscriber to look for the reason.
+	// queue is made and sent to by the shard alone, which is also its only
+	// closer; under DropOldest the shard receives from it, too. Closed, it tells
+	// its subscriber to look for the reason.
 	queue chan item
+	waits bool // somebody may wait for the queue: a loop over Events; without: see turn.go
+
+	busy    atomic.Int64 // whose turn it is: see turn.go
+	carried item         // of whose turn it is
 
 	took   atomic.Uint64 // events that have left the queue
 	taken  atomic.Uint64 // their bytes
@@ -50,7 +54,6 @@ type registration struct {
 	sent   uint64 // their bytes
 	first  uint64 // bytes of all events through that which was queued when the queue was empty
 	behind bool   // the queue was full: the subscriber has to catch up, or end
-	parked bool   // the stream belongs to the shard: see adopt
 }
 
 // An op is what a shard is asked to do. Ops of one shard are handed over under
@@ -93,6 +96,9 @@ type shard struct {
 
 	now     time.Time // of the last flush
 	written uint64    // events written to sockets that are not in stats yet
+
+	ready   []*registration // those to send a worker to
+	errands chan *errand    // to the workers; nil until there is one
 }
 
 // An entry is a registration in the list of one of its topics, which is
@@ -144,11 +150,13 @@ func (s *shard) run() {
 		var o op
 		switch {
 		case s.frames == 0:
+			s.dispatch()
 			o = <-s.inbox
 		case s.frames == maxFrames:
 			s.flush()
 			continue
 		case s.interval > 0:
+			s.dispatch()
 			select {
 			case o = <-s.inbox:
 			case <-s.due.C:
@@ -189,9 +197,6 @@ func (s *shard) unregister(o op) {
 // drop takes r out of the index and closes its queue. What is queued stays
 // readable.
 func (s *shard) drop(r *registration) {
-	if r.parked {
-		s.release(r)
-	}
 	r.batch = nil
 	for i, topic := range r.topics {
 		list, at := s.index[topic], r.slots[i]
@@ -207,7 +212,15 @@ func (s *shard) drop(r *registration) {
 		}
 	}
 	r.slots = nil
+	if r.waits {
+		close(r.queue)
+		return
+	}
+	s.openQueue(r)
 	close(r.queue)
+	if r.busy.Add(2) == 2 {
+		go r.sub.resume(nil)
+	}
 }
 
 // deliver gathers a frame for every registration of its topics, once.
@@ -235,6 +248,10 @@ func (s *shard) end(op) {
 		for list := s.index[topic]; len(list) > 0; list = s.index[topic] {
 			s.drop(list[len(list)-1].reg)
 		}
+	}
+	s.dispatch()
+	if s.errands != nil {
+		close(s.errands)
 	}
 	s.ended = true
 }

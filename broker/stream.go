@@ -19,8 +19,8 @@ import (
 // first thing there is to write, so that a Store that fails before that can
 // still be answered with a status.
 //
-// It belongs to the goroutine in resume or, while the subscription is parked, to
-// the shard.
+// It belongs to the goroutine whose turn it is or, while the registration is
+// parked, to the shard.
 type stream struct {
 	sub   *Subscription
 	guard *guard
@@ -32,23 +32,12 @@ type stream struct {
 	whole []byte        // written, not sent: a batch, which is not copied unless more comes
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	wrote time.Time     // the last write
-	pause time.Duration // how long the stream was idle when an event woke it
-	timer *time.Timer   // wakes the subscription when due wants to look
-	alarm atomic.Bool   // it has fired
-	tired bool          // nothing has been written for a while
+	timer *time.Timer   // wakes the subscriber when a heartbeat may be due
+	alarm atomic.Bool   // it has
 
 	done     chan struct{} // closed when the handler may return
 	panicked any           // what a callback has panicked with, for the handler to repeat; set before done is closed
 }
-
-// An ordinary stream is parked when nothing has been written for this long:
-// starting its goroutine again takes some microseconds. Where events come now
-// and then, it takes several times as long as they do, or the goroutine would be
-// started for each: that makes an event twice as expensive.
-const (
-	parkAfter     = 200 * time.Millisecond
-	parkAfterMost = 5 * time.Second
-)
 
 // A wire is what a stream writes whole blocks to: an [sse.Writer], or the line
 // of a detached subscriber.
@@ -74,10 +63,25 @@ func newStream(sub *Subscription, g *guard, r *http.Request) *stream {
 	}
 }
 
-// serve runs the subscription. A panic of a callback ends the stream, and goes
-// on in the handler's goroutine, where net/http expects it; a detached stream
-// has none, so there it is logged.
-func (st *stream) serve() (err error) {
+// serve runs the subscription.
+func (st *stream) serve(err error) error {
+	return st.guarded(func() error {
+		if l := st.sub.line; l != nil && err == nil {
+			err = l.write(nil) // what the shard has left
+		}
+		return st.sub.run(st.ctx, st, err)
+	})
+}
+
+// turn writes what has come for reg.
+func (st *stream) turn(reg *registration) error {
+	return st.guarded(func() error { return st.sub.drain(st.ctx, st, reg) })
+}
+
+// guarded calls f. A panic of a callback, or of a ResponseWriter, ends the
+// stream, and goes on in the handler's goroutine, where net/http expects it; a
+// detached stream has none, so there it is logged.
+func (st *stream) guarded(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("broker: callback panicked: %v", p)
@@ -89,14 +93,7 @@ func (st *stream) serve() (err error) {
 			}
 		}
 	}()
-	st.stopTimer()
-	st.tired = false // there is a reason why it was woken
-	if l := st.sub.line; l != nil {
-		if err := l.write(nil); err != nil { // what the shard has left
-			return err
-		}
-	}
-	return st.sub.run(st.ctx, st)
+	return f()
 }
 
 // begin sends the headers, once.
@@ -227,7 +224,7 @@ func (st *stream) send(data []byte) (err error) {
 	if err != nil || !written {
 		return err
 	}
-	st.wrote, st.tired = time.Now(), false
+	st.wrote = time.Now()
 	return st.w.Flush()
 }
 
@@ -240,38 +237,12 @@ func (st *stream) release() {
 	}
 }
 
-// alarmed reports whether the timer has fired. It is not touched by every
-// write; when it fires is the time to look how long ago the last was.
-func (st *stream) alarmed() bool {
-	if st.timer == nil {
-		st.setTimer(st.rest())
-		return false
-	}
-	return st.alarm.Swap(false)
-}
+// alarmed reports whether the timer has fired.
+func (st *stream) alarmed() bool { return st.alarm.Load() && st.alarm.Swap(false) }
 
-func (st *stream) setTimer(d time.Duration) {
-	st.timer = time.AfterFunc(d, func() {
-		st.alarm.Store(true)
-		st.sub.b.wake(st.sub)
-	})
-}
-
-// rest returns how long to wait before there is anything to look at: whether
-// the stream may be parked, or a heartbeat is due.
+// rest returns how long it is until a heartbeat is due.
 func (st *stream) rest() time.Duration {
-	idle := time.Since(st.wrote)
-	rest := st.patience() - idle
-	if d := st.heartbeat(); rest <= 0 || d < rest+idle {
-		rest = d - idle
-	}
-	return max(rest, 0)
-}
-
-// patience is for how long nothing must have been written for the stream to be
-// parked.
-func (st *stream) patience() time.Duration {
-	return max(parkAfter, min(4*st.pause, parkAfterMost))
+	return max(st.heartbeat()-time.Since(st.wrote), 0)
 }
 
 // heartbeat returns the time of a heartbeat, or ages if there is to be none.
@@ -282,18 +253,16 @@ func (st *stream) heartbeat() time.Duration {
 	return math.MaxInt64
 }
 
+// due reports whether a heartbeat is. The timer is not touched by every write;
+// when it has fired it is time to look how long ago the last one was.
 func (st *stream) due() bool {
-	idle := time.Since(st.wrote)
-	beat := idle >= st.heartbeat()
-	st.tired = !beat && idle >= st.patience()
-	if st.timer != nil {
-		next := st.rest()
-		if beat {
-			next = min(st.patience(), st.heartbeat()) // after what is written now
-		}
-		st.timer.Reset(next)
+	rest := st.rest()
+	if st.timer != nil && rest > 0 {
+		st.timer.Reset(rest)
+	} else if st.timer != nil {
+		st.timer.Reset(st.heartbeat()) // from what is written now
 	}
-	return beat
+	return rest == 0
 }
 
 func (st *stream) beat() error {
@@ -328,27 +297,26 @@ func (st *stream) detached(l *line) error {
 	return nil
 }
 
-// park gives the stream to the shard, if it is idle, and reports whether it did.
-func (st *stream) park() bool {
-	if l := st.sub.line; l != nil {
-		if l.raw == nil || l.guard.release() != nil {
-			return false
+// park prepares the stream for being idle.
+func (st *stream) park(complete bool) {
+	sub := st.sub
+	sub.direct = false
+	if l := sub.line; l != nil {
+		closeOnce(st.done) // the handler has nothing to wait for
+		// The shard tells no Gap, and does not pick from what a Broker has that
+		// lags behind the one before.
+		if complete && !sub.ahead && l.raw != nil && l.guard.release() == nil {
+			sub.direct = true
+			st.stopTimer() // see [Broker.tick]
+			return
 		}
-	} else if !st.tired {
-		return false
 	}
-	st.stopTimer()
-	if st.sub.line != nil {
-		closeOnce(st.done)
-	} else if d := st.heartbeat(); d < math.MaxInt64 {
-		st.setTimer(d - time.Since(st.wrote))
+	if st.timer == nil && st.heartbeat() < math.MaxInt64 {
+		st.timer = time.AfterFunc(st.rest(), func() {
+			st.alarm.Store(true)
+			sub.b.wake(sub)
+		})
 	}
-	if !st.sub.b.park(st.sub) {
-		st.stopTimer()
-		st.setTimer(st.rest())
-		return false
-	}
-	return true
 }
 
 func (st *stream) stopTimer() {

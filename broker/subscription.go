@@ -29,11 +29,13 @@ type Subscription struct {
 
 	closed atomic.Bool // set under the order lock
 
-	out  *stream // of a subscriber over HTTP
-	line *line   // its connection, once it is detached
+	out  *stream     // of a subscriber over HTTP
+	line *line       // its connection, once it is detached
+	slow atomic.Bool // no worker has the time to wait for it
 
-	// What has been handed out. Owned by the goroutine in run, or by the shard
-	// while the subscription is parked.
+	// What has been handed out. Owned by the goroutine whose turn it is, or by
+	// the shard while the registration is parked.
+	direct    bool // the shard may write to line then
 	stage     stage
 	position  string   // everything up to this ID is done; "" before the first
 	handed    string   // newest ID that was handed out, or that a replay confirmed
@@ -69,9 +71,9 @@ type outlet interface {
 	mark(id string) error                               // everything up to id has been handed out
 	snapshot() (events []sse.Event, ok bool, err error) // the state to start with, if there is one
 	flush() error                                       // nothing more is queued for now
-	park() bool                                         // idle: whether somebody else takes over from here
+	park(complete bool)                                 // the registration is about to be parked; not complete: a Gap is to come
 
-	alarmed() bool       // it may be time to look at due; if it will be later, wake is called then
+	alarmed() bool       // it may be time to look at due; wake was called then
 	rest() time.Duration // until it is
 	due() bool           // nothing has been written for so long that something should be
 	beat() error         // writes something that means nothing
@@ -159,7 +161,7 @@ func (s *Subscription) Events(ctx context.Context) iter.Seq2[sse.Event, error] {
 		err := func() error {
 			defer s.unserve()
 			defer context.AfterFunc(ctx, func() { s.b.wake(s) })()
-			return s.run(ctx, &loop{s: s, yield: yield})
+			return s.run(ctx, &loop{s: s, yield: yield}, nil)
 		}()
 		if err != errBreak {
 			yield(sse.Event{}, err)
@@ -184,7 +186,7 @@ func (l *loop) mark(string) error                    { return nil }
 func (l *loop) snapshot() ([]sse.Event, bool, error) { return nil, false, nil }
 func (l *loop) flush() error                         { return nil }
 func (l *loop) blocks([]byte) (bool, error)          { return false, nil }
-func (l *loop) park() bool                           { return false }
+func (l *loop) park(bool)                            {}
 func (l *loop) alarmed() bool                        { return false }
 func (l *loop) rest() time.Duration                  { return math.MaxInt64 }
 func (l *loop) due() bool                            { return false }
@@ -192,29 +194,23 @@ func (l *loop) beat() error                          { return nil }
 func (l *loop) failed(error) bool                    { return false }
 
 // run hands out everything there is, in the order of the stream, until there
-// is a reason to end. Called again, it goes on where it was.
+// is a reason to end. Called again, it goes on where it was. err is what
+// somebody else has found to be in the way of that; nil: nothing.
 //
 // It returns errParked when the shard has taken over. Then nothing of s may be
 // touched.
-func (s *Subscription) run(ctx context.Context, out outlet) error {
-	err := s.serveAll(ctx, out)
+func (s *Subscription) run(ctx context.Context, out outlet, err error) error {
+	err = s.serveAll(ctx, out, err)
 	if err != errParked {
 		s.account()
 	}
 	return err
 }
 
-func (s *Subscription) serveAll(ctx context.Context, out outlet) error {
+func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) error {
 	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if s.stage != live {
-			if err := s.replay(ctx, out); err != nil {
-				return err
-			}
-		}
-		switch err := s.drain(ctx, out); err {
+		switch err {
+		case nil:
 		case errBehind:
 			// Slow is resumed in place: what follows is what a reconnect with
 			// the ID that was sent last would do.
@@ -231,6 +227,15 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet) error {
 		default:
 			return err
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if s.stage != live {
+			if err := s.replay(ctx, out); err != nil {
+				return err
+			}
+		}
+		err = s.drain(ctx, out, s.registration())
 	}
 }
 
