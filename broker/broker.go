@@ -43,6 +43,7 @@ type Broker struct {
 	refuse   func()        // closes refusing, and notes crowd, once
 	refusing chan struct{} // closed by refuse: no more events and subscribers
 
+	spare       chan task          // received from by goroutines that have nothing to do; see spawn
 	stopReading context.CancelFunc // ends read
 	readDone    chan struct{}      // closed by read as it returns; closed from the start without a Follower
 	tickDone    chan struct{}      // closed by tick as it returns
@@ -102,6 +103,7 @@ func New(opts *Options) *Broker {
 		reached:    make(chan struct{}),
 		readDone:   make(chan struct{}),
 		tickDone:   make(chan struct{}),
+		spare:      make(chan task),
 		subs:       make(map[*Subscription]struct{}),
 		interest:   make(map[string][]interest),
 		shards:     make([]*shard, runtime.GOMAXPROCS(0)),

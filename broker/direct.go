@@ -11,7 +11,7 @@ package broker
 func (s *shard) release(r *registration) {
 	r.queue = nil
 	r.busy.Store(1)
-	go r.sub.resume(nil)
+	r.sub.spawn(nil)
 }
 
 // wake has a subscriber look at what else there is than what the shard has for

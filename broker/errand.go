@@ -35,7 +35,7 @@ const (
 // schedule gives r, which is nobody's, a turn.
 func (s *shard) schedule(r *registration) {
 	if r.sub.slow.Load() {
-		go r.sub.resume(nil)
+		r.sub.spawn(nil)
 		return
 	}
 	if s.ready = append(s.ready, r); len(s.ready) == errandSize {

@@ -89,7 +89,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 	st := newStream(sub, g, r)
 	sub.out = st
-	go sub.resume(nil)
+	sub.spawn(nil)
 	select {
 	case <-st.done:
 	case <-r.Context().Done():
@@ -101,11 +101,50 @@ func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 	}
 }
 
-// resume serves a subscriber over HTTP until it is parked, or ends. It runs in a
-// goroutine of the subscriber's own, which is started by the handler, and then
-// whenever there is something to do that may take time: what comes first, to
-// catch up, to write what the other end is slow to take, to end. What a worker
-// met on its turn is err.
+// spawn has resume run in a goroutine of the subscriber's own: one that has done
+// so for another subscriber a moment ago, or a new one. Those that end leave
+// their stacks to the next, which in turn do not shrink: when many connect at
+// once, that is two kilobytes for each.
+func (s *Subscription) spawn(err error) {
+	select {
+	case s.b.spare <- task{s, err}:
+	default:
+		go s.b.perform(task{s, err})
+	}
+}
+
+// A task is a call of resume.
+type task struct {
+	sub *Subscription
+	err error
+}
+
+// perform does t, and what comes within a second after it. It ends with the
+// Broker at the latest.
+func (b *Broker) perform(t task) {
+	const patience = time.Second
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		t.sub.resume(t.err)
+		t = task{}
+		timer.Reset(patience)
+		select {
+		case t = <-b.spare:
+		case <-timer.C:
+			return
+		case <-b.quiet:
+			return
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+// resume serves a subscriber over HTTP until it is parked, or ends. It is called
+// by the handler, and then whenever there is something to do that may take time:
+// what comes first, to catch up, to write what the other end is slow to take, to
+// end. What a worker met on its turn is err.
 func (s *Subscription) resume(err error) {
 	began := time.Now()
 	if err = s.out.serve(err); err != errParked {
@@ -119,7 +158,7 @@ func (s *Subscription) resume(err error) {
 // goroutine of the subscriber's own.
 func (s *Subscription) turn(r *registration) {
 	if err := s.out.turn(r); err != errParked {
-		go s.resume(err)
+		s.spawn(err)
 	}
 }
 

@@ -219,7 +219,7 @@ func (s *shard) drop(r *registration) {
 	s.openQueue(r)
 	close(r.queue)
 	if r.busy.Add(2) == 2 {
-		go r.sub.resume(nil)
+		r.sub.spawn(nil)
 	}
 }
 
