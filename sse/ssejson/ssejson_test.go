@@ -158,7 +158,7 @@ func TestValueDecodesAnyTypeOfEvent(t *testing.T) {
 // What is encoded is what is decoded, whatever is in it: that is the law.
 func FuzzWhatIsPublishedIsWhatArrives(f *testing.F) {
 	f.Add("GO", 12.5)
-	f.Add("\r\n\r\ndata: <\u2028>\x00", -0.0)
+	f.Add("\r\n\r\ndata: <\u2028>\x00", math.Copysign(0, -1))
 	f.Fuzz(func(t *testing.T, symbol string, value float64) {
 		want := price{strings.ToValidUTF8(symbol, "\ufffd"), value}
 		ev, err := ssejson.Event(want)
