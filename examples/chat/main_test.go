@@ -134,7 +134,7 @@ func TestWhatIsNoLineIsRefused(t *testing.T) {
 	} {
 		assert.Equal(t, http.StatusBadRequest, post(t, server, body), "%.50s", body)
 	}
-	assert.Equal(t, http.StatusNoContent, post(t, server, `{"name":"Ada","text":"`+strings.Repeat("ü", 2000)+`"}`))
+	require.Equal(t, http.StatusNoContent, post(t, server, `{"name":"Ada","text":"`+strings.Repeat("ü", 2000)+`"}`))
 	assert.Contains(t, first(t, "http://"+server+"/events").Data, "ü", "nothing else was published")
 }
 
