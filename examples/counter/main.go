@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	_ "embed"
 	"flag"
 	"fmt"
@@ -35,18 +36,19 @@ var page []byte
 func main() {
 	addr := flag.String("addr", "localhost:8080", "`address` to listen on; with port 0, on a free port")
 	interval := flag.Duration("interval", 100*time.Millisecond, "`time` from one number to the next")
+	secure := flag.Bool("tls", false, "serve HTTPS, and so HTTP/2, with a certificate made for this run")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the first signal ends the server cleanly, a second one kills it
-	if err := run(ctx, *addr, *interval, os.Stdout); err != nil {
+	if err := run(ctx, *addr, *interval, *secure, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "counter:", err)
 		os.Exit(1)
 	}
 }
 
-// run counts and serves until ctx ends.
-func run(ctx context.Context, addr string, interval time.Duration, stdout io.Writer) error {
+// run counts and serves until ctx ends, over HTTP or, if it shall be secure, HTTPS.
+func run(ctx context.Context, addr string, interval time.Duration, secure bool, stdout io.Writer) error {
 	if interval <= 0 {
 		return fmt.Errorf("-interval is %v, and must be positive", interval)
 	}
@@ -68,9 +70,19 @@ func run(ctx context.Context, addr string, interval time.Duration, stdout io.Wri
 		WriteTimeout:      10 * time.Second, // not for streams, which have a timeout for each write instead
 		IdleTimeout:       time.Minute,
 	}
+	serve, url := server.Serve, "http://"+address(ln, addr)+"/"
+	if secure {
+		cert, err := selfSigned()
+		if err != nil {
+			return err
+		}
+		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
+		serve = func(ln net.Listener) error { return server.ServeTLS(ln, "", "") }
+		url = "https://" + address(ln, addr) + "/"
+	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(ln) }()
-	fmt.Fprintf(stdout, "Counting at %s, every %v. Ctrl-C ends it.\n", address(ln, addr), interval)
+	go func() { served <- serve(ln) }()
+	fmt.Fprintf(stdout, "Counting at %s, every %v. Ctrl-C ends it.\n", url, interval)
 
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -125,13 +137,13 @@ func shutdown(server *http.Server, events *broker.Broker) error {
 	return nil
 }
 
-// address returns the URL of ln, which listens on addr, for a browser on this
-// machine: with the port that it really got, and a host to connect to.
+// address returns the address of ln, which listens on addr, for a browser on
+// this machine: with the port that it really got, and a host to connect to.
 func address(ln net.Listener, addr string) string {
 	host, _, _ := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
 		host = "localhost"
 	}
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return "http://" + net.JoinHostPort(host, port) + "/"
+	return net.JoinHostPort(host, port)
 }

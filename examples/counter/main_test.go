@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -70,6 +73,48 @@ func TestEveryNumberArrivesOnceThoughConnectionsBreak(t *testing.T) {
 	}
 	all.Wait()
 	assert.Greater(t, faults.Count(), 10*clients)
+}
+
+func TestWithTLSManyStreamsShareOneConnectionOfHTTP2(t *testing.T) {
+	server, stop := startAs(t, time.Millisecond, true)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	defer transport.CloseIdleConnections()
+	var dialed atomic.Int32
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dialed.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	resp, err := transport.RoundTrip(httptest.NewRequest(http.MethodGet, "https://"+server+"/", nil))
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, "HTTP/2.0", resp.Proto)
+
+	var all sync.WaitGroup
+	for range 20 { // a browser's limit over HTTP/1.1 is six
+		all.Go(func() {
+			want := 0
+			c := client.New("https://"+server+"/events?stream=messages", &client.Options{
+				HTTPClient: &http.Client{Transport: transport},
+			})
+			for ev, err := range c.Events(t.Context()) {
+				if !assert.NoError(t, err) {
+					return
+				}
+				n, err := strconv.Atoi(ev.Data)
+				assert.NoError(t, err)
+				if want > 0 && !assert.Equal(t, want, n) {
+					return
+				}
+				if want = n + 1; want > 200 {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	assert.EqualValues(t, 1, dialed.Load())
+	assert.NoError(t, stop())
 }
 
 func TestAPageThatOpensANewStreamMissesNothing(t *testing.T) {
@@ -157,9 +202,9 @@ func TestAConnectionThatIsNeverUsedDelaysTheEndByGraceAtMost(t *testing.T) {
 
 func TestRunSaysWhatIsWrong(t *testing.T) {
 	server, _ := start(t, time.Hour)
-	assert.ErrorIs(t, run(t.Context(), server, time.Hour, io.Discard), syscall.EADDRINUSE)
+	assert.ErrorIs(t, run(t.Context(), server, time.Hour, false, io.Discard), syscall.EADDRINUSE)
 	for _, interval := range []time.Duration{0, -time.Second} {
-		err := run(t.Context(), "127.0.0.1:0", interval, io.Discard)
+		err := run(t.Context(), "127.0.0.1:0", interval, false, io.Discard)
 		assert.EqualError(t, err, "-interval is "+interval.String()+", and must be positive")
 	}
 }
@@ -170,12 +215,12 @@ func TestTheCommandPrintsAnAddressToConnectTo(t *testing.T) {
 	defer ln.Close()
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	for addr, want := range map[string]string{
-		"localhost:0": "http://localhost:" + port + "/",
-		"127.0.0.1:0": "http://127.0.0.1:" + port + "/",
-		":0":          "http://localhost:" + port + "/",
-		"0.0.0.0:0":   "http://localhost:" + port + "/",
-		"[::]:0":      "http://localhost:" + port + "/",
-		"[::1]:0":     "http://[::1]:" + port + "/",
+		"localhost:0": "localhost:" + port,
+		"127.0.0.1:0": "127.0.0.1:" + port,
+		":0":          "localhost:" + port,
+		"0.0.0.0:0":   "localhost:" + port,
+		"[::]:0":      "localhost:" + port,
+		"[::1]:0":     "[::1]:" + port,
 	} {
 		assert.Equal(t, want, address(ln, addr), addr)
 	}
@@ -211,10 +256,15 @@ func TestTheCommandFailsIfThePortIsTaken(t *testing.T) {
 // start runs a server, and returns its address and a function that ends it.
 func start(t *testing.T, interval time.Duration) (addr string, stop func() error) {
 	t.Helper()
+	return startAs(t, interval, false)
+}
+
+func startAs(t *testing.T, interval time.Duration, secure bool) (addr string, stop func() error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, "127.0.0.1:0", interval, w) }()
+	go func() { done <- run(ctx, "127.0.0.1:0", interval, secure, w) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { assert.NoError(t, stop()) })
 	return addressFrom(t, r), stop
@@ -225,7 +275,7 @@ func addressFrom(t *testing.T, stdout io.Reader) string {
 	t.Helper()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err)
-	match := regexp.MustCompile(`^Counting at http://([^/]+)/, every \S+\. Ctrl-C ends it\.\n$`).FindStringSubmatch(line)
+	match := regexp.MustCompile(`^Counting at https?://([^/]+)/, every \S+\. Ctrl-C ends it\.\n$`).FindStringSubmatch(line)
 	require.NotNil(t, match, line)
 	return match[1]
 }

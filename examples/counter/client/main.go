@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"io"
 	"net/http"
@@ -20,12 +21,13 @@ import (
 
 func main() {
 	url := flag.String("url", "http://localhost:8080/events?stream=messages", "`URL` of the stream")
+	insecure := flag.Bool("insecure", false, "trust any certificate, such as that of the counter with -tls")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the first signal ends the client cleanly, a second one kills it
 	screen := &display{out: os.Stdout, notes: os.Stderr, inPlace: isTerminal(os.Stdout)}
-	if err := run(ctx, *url, screen); err != nil {
+	if err := run(ctx, *url, transport(*insecure), screen); err != nil {
 		screen.note("%v", err)
 		os.Exit(1)
 	}
@@ -33,10 +35,11 @@ func main() {
 
 // run shows the numbers of the stream at url until ctx ends, the server says
 // that the stream is over, or something happens that no new attempt can heal.
-func run(ctx context.Context, url string, screen *display) error {
+func run(ctx context.Context, url string, via http.RoundTripper, screen *display) error {
 	defer screen.endLine()
 	lost := false
 	c := client.New(url, &client.Options{
+		HTTPClient:  &http.Client{Transport: via},
 		Header:      http.Header{"X-Forwarded-For": {"127.0.0.1"}},
 		MaxBackoff:  5 * time.Second,
 		IdleTimeout: 45 * time.Second, // the server sends a heartbeat every 15 s
@@ -73,4 +76,13 @@ func run(ctx context.Context, url string, screen *display) error {
 		}
 	}
 	return nil
+}
+
+// transport returns what requests are sent with.
+func transport(insecure bool) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	if insecure {
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	}
+	return t
 }

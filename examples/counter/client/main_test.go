@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -40,7 +41,7 @@ func TestComesBackWhenTheServerDoes(t *testing.T) {
 	notes := new(notepad)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, streamAt(addr), &display{out: w, notes: notes}) }()
+	go func() { done <- run(ctx, streamAt(addr), http.DefaultTransport, &display{out: w, notes: notes}) }()
 	lines := bufio.NewScanner(r)
 	next := func() int {
 		require.True(t, lines.Scan())
@@ -79,8 +80,37 @@ func TestSaysWhoItIs(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent) // the stream is over
 	}))
 	defer server.Close()
-	assert.NoError(t, run(t.Context(), server.URL, &display{}))
+	assert.NoError(t, run(t.Context(), server.URL, http.DefaultTransport, &display{}))
 	assert.Equal(t, []string{"127.0.0.1"}, got["X-Forwarded-For"])
+}
+
+func TestTheCommandTrustsAnyCertificateOnlyIfItIsTold(t *testing.T) {
+	events := broker.New(&broker.Options{Backlog: 1})
+	defer events.Close()
+	_, err := events.Publish(t.Context(), sse.Event{Data: "7"})
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(events)
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes
+	server.StartTLS()
+	defer server.Close()
+	defer events.Close()
+
+	r, w := io.Pipe()
+	notes := bufio.NewScanner(r)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, server.URL, transport(false), &display{out: io.Discard, notes: w}) }()
+	assert.True(t, notes.Scan())
+	assert.Contains(t, notes.Text(), "certificate")
+	cancel()
+	r.Close()
+	assert.NoError(t, <-done)
+
+	_, stdout := command(t, "-url", server.URL, "-insecure")
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	assert.NoError(t, err)
+	assert.Equal(t, "7\n", line)
 }
 
 func TestOnATerminalEachNumberReplacesTheOneBefore(t *testing.T) {
