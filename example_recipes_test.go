@@ -1,0 +1,256 @@
+package fanfare_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/client"
+	"github.com/fanfare-go/fanfare/sse"
+	"github.com/fanfare-go/fanfare/sse/ssejson"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
+)
+
+// Who may follow what is Options.Topics' to say. Browsers send cookies along
+// with an EventSource's requests, every reconnect included, so a page has
+// nothing to do.
+func Example_authorizeByCookie() {
+	users := map[string]string{"3f9c": "ada"} // your logins: random value of the cookie → user
+	b := broker.New(&broker.Options{
+		Topics: func(r *http.Request) ([]string, error) {
+			cookie, err := r.Cookie("login")
+			if err != nil {
+				return nil, &broker.StatusError{Code: http.StatusUnauthorized, Err: err}
+			}
+			user, ok := users[cookie.Value]
+			if !ok {
+				return nil, &broker.StatusError{Code: http.StatusUnauthorized}
+			}
+			return []string{"user/" + user, "news"}, nil
+		},
+	})
+	defer b.Close()
+
+	r := ssetest.NewRequest("/events", "")
+	fmt.Println(try(b, r))
+	r.AddCookie(&http.Cookie{Name: "login", Value: "3f9c"})
+	fmt.Println(try(b, r))
+	// Output:
+	// 401
+	// 200
+}
+
+// A token comes in the header Authorization, which the Go client can send:
+// Options.Prepare sets a fresh one for every attempt. EventSource cannot set
+// headers. A page has a cookie, or asks for a ticket that opens one stream and
+// stands in the address, where a log may keep it, but of no use to who reads it.
+func Example_authorizeByToken() {
+	valid := func(token string) bool { return token == "secret" } // your check
+	var tickets sync.Map
+	b := broker.New(&broker.Options{
+		Topics: func(r *http.Request) ([]string, error) {
+			token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			_, ticket := tickets.LoadAndDelete(r.URL.Query().Get("ticket"))
+			if !ticket && !valid(token) {
+				return nil, &broker.StatusError{Code: http.StatusUnauthorized}
+			}
+			return []string{"news"}, nil
+		},
+		Backlog: 1,
+	})
+	defer b.Close()
+	b.Publish(context.Background(), sse.Event{Data: "hello"}, "news")
+	server := httptest.NewServer(b)
+	defer server.Close()
+	defer b.Close()
+
+	c := client.New(server.URL, &client.Options{
+		Prepare: func(r *http.Request) error {
+			r.Header.Set("Authorization", "Bearer "+"secret")
+			return nil
+		},
+	})
+	for ev, err := range c.Events(context.Background()) {
+		fmt.Println(ev.Data, err)
+		break
+	}
+
+	// What a handler for pages that have logged in answers.
+	ticket := rand.Text() // to be forgotten after a minute, if nobody comes with it
+	tickets.Store(ticket, true)
+	fmt.Println(try(b, ssetest.NewRequest("/events?ticket="+ticket, "")))
+	fmt.Println(try(b, ssetest.NewRequest("/events?ticket="+ticket, "")))
+	// Output:
+	// hello <nil>
+	// 200
+	// 401
+}
+
+// A page of another origin needs the stream's permission, and by name if it
+// sends cookies: new EventSource(url, {withCredentials: true}).
+func Example_cors() {
+	b := broker.New(nil)
+	defer b.Close()
+	origins := []string{"https://app.example.com"}
+	events := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Vary", "Origin")
+		if origin := r.Header.Get("Origin"); slices.Contains(origins, origin) {
+			w.Header().Set("Access-Control-Allow-Origin", origin)
+			w.Header().Set("Access-Control-Allow-Credentials", "true")
+		}
+		if r.Method == http.MethodOptions { // asked by libraries that use fetch, not by EventSource
+			w.Header().Set("Access-Control-Allow-Headers", "Authorization, Cache-Control, Last-Event-ID")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		b.ServeHTTP(w, r)
+	})
+
+	r := ssetest.NewRequest("/events", "")
+	r.Header.Set("Origin", "https://app.example.com")
+	rec := ssetest.Record(nil, events, r)
+	defer rec.Close()
+	fmt.Println(rec.Code(), rec.Header().Get("Access-Control-Allow-Origin"), rec.Header().Get("Access-Control-Allow-Credentials"))
+
+	r.Header.Set("Origin", "https://elsewhere.example.com")
+	other := ssetest.Record(nil, events, r)
+	defer other.Close()
+	fmt.Printf("%d %q\n", other.Code(), other.Header().Get("Access-Control-Allow-Origin"))
+	// Output:
+	// 200 https://app.example.com true
+	// 200 ""
+}
+
+// First the listeners close, so that nobody comes back to a server that ends.
+// Then the broker sends everybody what they are owed and ends their streams,
+// which http.Server.Shutdown waits for.
+func Example_shutdown() {
+	b := broker.New(nil)
+	server := &http.Server{Handler: b}
+	shutdown := func(ctx context.Context) error {
+		ended := make(chan error, 1)
+		server.RegisterOnShutdown(func() { ended <- b.Shutdown(ctx) })
+		if err := server.Shutdown(ctx); err != nil {
+			server.Close() // for instance a connection that a browser has opened in advance, and never used
+		}
+		return <-ended
+	}
+
+	network := ssetest.NewNetwork(nil)
+	listener, err := network.Listen("example.com:80")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go server.Serve(listener)
+	transport := &http.Transport{DialContext: network.DialContext}
+	resp, err := transport.RoundTrip(ssetest.NewRequest("http://example.com", ""))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	b.Publish(context.Background(), sse.Event{Data: "the last event"})
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	fmt.Println("shutdown:", shutdown(ctx))
+	stream := sse.NewDecoder(resp.Body)
+	for ev, err := range stream.Events() {
+		fmt.Println(ev.Data, err)
+	}
+	fmt.Println("come back in a second or more:", stream.Retry() >= time.Second)
+	// Output:
+	// shutdown: <nil>
+	// the last event <nil>
+	// come back in a second or more: true
+}
+
+// A handler is tested without a network: the recorder sees each event when it
+// is flushed, and goes when the test does. In a test, nil is t.
+func Example_testing() {
+	rec := ssetest.Record(nil, http.HandlerFunc(tokens), ssetest.NewRequest("/tokens", ""))
+	defer rec.Close()
+	fmt.Println(rec.Code(), rec.Header().Get("Content-Type"))
+	first, err := rec.Next()
+	fmt.Printf("%q %v\n", first.Data, err)
+	for ev, err := range rec.Events() { // the rest
+		fmt.Printf("%q %v\n", ev.Data, err)
+	}
+	fmt.Println(rec.Wait())
+	// Output:
+	// 200 text/event-stream
+	// "Hello" <nil>
+	// " " <nil>
+	// "world" <nil>
+	// <nil>
+}
+
+// Each user follows a topic of their own, behind the login that the rest of the
+// site has. What comes while they are away waits for them.
+func Example_notifications() {
+	type notification struct {
+		Text string `json:"text"`
+	}
+	b := broker.New(&broker.Options{Backlog: 20}) // a new tab shows the latest
+	defer b.Close()
+	feed := func(w http.ResponseWriter, r *http.Request) {
+		b.Handler("user/"+userOf(r)).ServeHTTP(w, r)
+	}
+	notify := func(ctx context.Context, user, text string) error {
+		_, err := ssejson.Publish(ctx, b, notification{text}, "user/"+user)
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /notifications", loggedIn(http.HandlerFunc(feed)))
+
+	for user, text := range map[string]string{"ada": "Your build has passed.", "bob": "Your invoice is here."} {
+		if err := notify(context.Background(), user, text); err != nil {
+			fmt.Println(err)
+		}
+	}
+	r := ssetest.NewRequest("/notifications", "")
+	fmt.Println(try(mux, r))
+	r.AddCookie(&http.Cookie{Name: "user", Value: "ada"})
+	rec := ssetest.Record(nil, mux, r)
+	defer rec.Close()
+	for n, err := range ssejson.Values[notification](rec.Events()) {
+		fmt.Println(n.Text, err)
+		break
+	}
+	// Output:
+	// 401
+	// Your build has passed. <nil>
+}
+
+type userKey struct{}
+
+// loggedIn stands for the login of a site, which surely does better: it lets
+// users through, and puts who they are into the request's context.
+func loggedIn(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cookie, err := r.Cookie("user")
+		if err != nil {
+			http.Error(w, "log in first", http.StatusUnauthorized)
+			return
+		}
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, cookie.Value)))
+	})
+}
+
+// userOf returns the user that loggedIn has let through.
+func userOf(r *http.Request) string { return r.Context().Value(userKey{}).(string) }
+
+// try returns the status that h answers r with.
+func try(h http.Handler, r *http.Request) int {
+	rec := ssetest.Record(nil, h, r)
+	defer rec.Close()
+	return rec.Code()
+}
