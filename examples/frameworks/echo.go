@@ -1,0 +1,20 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/fanfare-go/fanfare/broker"
+)
+
+// withEcho mounts b with echo.WrapHandler. Leave middleware.Timeout, and
+// middleware.ContextTimeout, to the other routes: one does not flush, the other
+// ends the stream.
+func withEcho(b *broker.Broker) http.Handler {
+	e := echo.New()
+	e.Use(middleware.RequestID(), middleware.Recover(), middleware.Gzip())
+	e.GET("/events", echo.WrapHandler(b))
+	return e
+}
