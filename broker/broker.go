@@ -30,7 +30,8 @@ var (
 type Broker struct {
 	opts     Options
 	store    Store
-	follower Follower // the Store, if several processes share it; else nil
+	follower Follower                    // the Store, if several processes share it; else nil
+	window   atomic.Pointer[MemoryStore] // the newest of what Follow yielded; nil before that, and without a Follower
 
 	// publishing is the publish lock: holding it is having sent to it. A
 	// channel, because waiting for it must honour a context and the end. It

@@ -29,6 +29,7 @@ func (b *Broker) read(ctx context.Context) {
 			// from after the gap. So the gap and the event that ends it are
 			// handed over as one.
 			r.gap, r.after = true, ""
+			b.startWindow("")
 			continue
 		}
 		b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "broker: following failed", slog.Any("error", err))
@@ -55,6 +56,7 @@ func (r *reader) follow(ctx context.Context) error {
 	}
 	if r.after == "" && !r.gap {
 		r.after = b.origin
+		b.startWindow(b.origin)
 	}
 	for m, err := range b.follower.Follow(ctx, r.after) {
 		if err != nil {
@@ -69,6 +71,7 @@ func (r *reader) follow(ctx context.Context) error {
 			b.opts.Logger.LogAttrs(ctx, slog.LevelError, "broker: event left out", slog.String("id", id), slog.Any("error", err))
 			continue
 		}
+		b.remember(m)
 		b.handOver(f, r.gap)
 		r.after, r.gap = id, false
 	}

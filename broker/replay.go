@@ -115,7 +115,7 @@ func (s *Subscription) target(ctx context.Context) (string, error) {
 // pass hands out the events of a query. The error is ErrGap, a *storeError, or
 // final.
 func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
-	for ev, err := range s.b.store.Range(ctx, q) {
+	for ev, err := range s.b.recall(ctx, q) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
