@@ -10,15 +10,25 @@ import (
 
 func TestTheStoreKeepsTheRules(t *testing.T) {
 	t.Parallel()
+	keepTheRules(t, startEngine(t).url(), 1)
+}
+
+func TestTheStoreOnAClusterKeepsTheRules(t *testing.T) {
+	t.Parallel()
+	engines, urls := startCluster(t)
+	keepTheRules(t, urls, len(engines))
+}
+
+// keepTheRules runs the rules on Stores with so many replicas.
+func keepTheRules(t *testing.T, urls string, replicas int) {
 	const pageSize = 64
-	e := startEngine(t)
 	names := make(map[broker.Store]string)
 	open := func(t *testing.T, opts natsstore.Options) broker.Store {
 		if opts.Name == "" {
 			opts.Name = newName()
 		}
-		opts.PageSize = pageSize
-		s := open(t, connect(t, e.url()), opts)
+		opts.PageSize, opts.Replicas = pageSize, replicas
+		s := open(t, connect(t, urls), opts)
 		names[s] = opts.Name
 		return s
 	}
