@@ -98,12 +98,22 @@ func (c *crowd) attend(sub *broker.Subscription) {
 // round publishes the events on each of the topics, and waits until all members
 // have them.
 func (c *crowd) round(b *testing.B, topics ...string) {
+	c.expect(topics...)
+	c.publish(b, topics...)
+	c.await(b)
+}
+
+// expect begins a round of events that come on each of the topics.
+func (c *crowd) expect(topics ...string) {
 	members := 0
 	for _, topic := range topics {
 		members += c.members[topic]
 	}
 	c.pending.Store(int64(members))
 	c.timeout.Reset(patience)
+}
+
+func (c *crowd) publish(b *testing.B, topics ...string) {
 	for i := range topics {
 		for _, ev := range c.events {
 			if _, err := c.broker.Publish(c.ctx, ev, topics[i:i+1]...); err != nil {
@@ -111,12 +121,16 @@ func (c *crowd) round(b *testing.B, topics ...string) {
 			}
 		}
 	}
+}
+
+// await waits until all members have the events of the round.
+func (c *crowd) await(b *testing.B) {
 	select {
 	case <-c.arrived:
 	case err := <-c.failed:
 		b.Fatal(err)
 	case <-c.timeout.C:
-		b.Fatalf("%d of %d subscriptions lack events", c.pending.Load(), members)
+		b.Fatalf("%d subscriptions lack events", c.pending.Load())
 	}
 }
 
