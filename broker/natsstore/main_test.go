@@ -23,13 +23,13 @@ func TestMain(m *testing.M) { ssetest.Main(m) }
 
 // An engine is a NATS server in this process, which can go away and come back.
 type engine struct {
-	t       *testing.T
+	t       testing.TB
 	options server.Options
 	running *server.Server
 }
 
 // startEngine starts a server with a store of its own; it ends with the test.
-func startEngine(t *testing.T) *engine {
+func startEngine(t testing.TB) *engine {
 	e := &engine{t: t, options: server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT,
 		JetStream: true, StoreDir: t.TempDir(), NoSigs: true, MaxPayload: 2 << 20,
@@ -89,7 +89,7 @@ func (e *engine) hang() { e.stop() }
 func (e *engine) unhang() { e.start() }
 
 // connect returns a connection that ends with the test.
-func connect(t *testing.T, urls string) jetstream.JetStream {
+func connect(t testing.TB, urls string) jetstream.JetStream {
 	nc, err := nats.Connect(urls, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
 		nats.ReconnectJitter(0, 0), nats.RetryOnFailedConnect(true))
 	require.NoError(t, err)
@@ -104,7 +104,7 @@ var names atomic.Int64
 // newName returns the name of a stream that is not used yet.
 func newName() string { return fmt.Sprintf("events-%d", names.Add(1)) }
 
-func open(t *testing.T, js jetstream.JetStream, opts natsstore.Options) *natsstore.Store {
+func open(t testing.TB, js jetstream.JetStream, opts natsstore.Options) *natsstore.Store {
 	t.Helper()
 	s, err := natsstore.Open(t.Context(), js, &opts)
 	require.NoError(t, err)

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { ssetest.Main(m) }
 
 // An engine is a redis-server, which can go away and come back.
 type engine struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	port    int
 	running *exec.Cmd
@@ -34,7 +34,7 @@ type engine struct {
 
 // startEngine starts a server with a folder of its own; it ends with the test.
 // Where there is no redis-server the test is skipped, and fails in CI.
-func startEngine(t *testing.T) *engine {
+func startEngine(t testing.TB) *engine {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		const message = "redis-server is not installed: on Debian, apt-get install redis-server"
 		if os.Getenv("CI") != "" {
@@ -52,7 +52,7 @@ func startEngine(t *testing.T) *engine {
 	return e
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.Close()) }()
@@ -115,7 +115,7 @@ func (e *engine) hang() { require.NoError(e.t, e.running.Process.Signal(syscall.
 func (e *engine) unhang() { require.NoError(e.t, e.running.Process.Signal(syscall.SIGCONT)) }
 
 // connect returns a client that ends with the test.
-func connect(t *testing.T, addr string) redis.UniversalClient {
+func connect(t testing.TB, addr string) redis.UniversalClient {
 	client := redis.NewClient(&redis.Options{Addr: addr, DialTimeout: time.Second, ReadTimeout: 2 * time.Second})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	return client
@@ -126,7 +126,7 @@ var names atomic.Int64
 // newName returns the name of a stream that is not used yet.
 func newName() string { return fmt.Sprintf("events-%d", names.Add(1)) }
 
-func open(t *testing.T, client redis.UniversalClient, opts redisstore.Options) *redisstore.Store {
+func open(t testing.TB, client redis.UniversalClient, opts redisstore.Options) *redisstore.Store {
 	t.Helper()
 	s, err := redisstore.Open(t.Context(), client, &opts)
 	require.NoError(t, err)
