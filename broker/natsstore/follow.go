@@ -12,7 +12,7 @@ import (
 
 const (
 	pullExpiry    = 10 * time.Second
-	pullHeartbeat = 2 * time.Second // two without one, and the consumer counts as lost
+	pullHeartbeat = time.Second // two without one, and the consumer counts as lost
 	consumerTTL   = 30 * time.Second
 	consumerWait  = 100 * time.Millisecond // before a lost consumer is replaced
 )

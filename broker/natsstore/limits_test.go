@@ -36,10 +36,10 @@ func add(t *testing.T, s *natsstore.Store, data ...string) (ids []string) {
 func TestEventsGoWhenTheyAreOld(t *testing.T) {
 	t.Parallel()
 	e := startEngine(t)
-	s := open(t, connect(t, e.url()), natsstore.Options{MaxAge: 300 * time.Millisecond})
+	s := open(t, connect(t, e.url()), natsstore.Options{MaxAge: 1500 * time.Millisecond})
 	ids := add(t, s, "1", "2")
 	assert.Equal(t, []string{"1", "2"}, held(t, s))
-	time.Sleep(600 * time.Millisecond)
+	time.Sleep(2 * time.Second)
 	ids = append(ids, add(t, s, "3")...)
 	assert.Equal(t, []string{"3"}, held(t, s))
 
@@ -55,7 +55,7 @@ func TestEventsGoWhenTheyAreOld(t *testing.T) {
 func TestAnIDIsRememberedForItsTimeOnly(t *testing.T) {
 	t.Parallel()
 	e := startEngine(t)
-	brief := open(t, connect(t, e.url()), natsstore.Options{Name: newName(), Duplicates: 200 * time.Millisecond})
+	brief := open(t, connect(t, e.url()), natsstore.Options{Name: newName(), Duplicates: time.Second})
 	never := open(t, connect(t, e.url()), natsstore.Options{Name: newName(), Duplicates: -1})
 	again := func(s *natsstore.Store) error {
 		_, err := s.Append(t.Context(), sse.Event{ID: "order-7"}, []string{"a"})
@@ -63,7 +63,7 @@ func TestAnIDIsRememberedForItsTimeOnly(t *testing.T) {
 	}
 	require.NoError(t, again(brief))
 	require.ErrorIs(t, again(brief), broker.ErrDuplicate)
-	time.Sleep(time.Second)
+	time.Sleep(2 * time.Second)
 	require.NoError(t, again(brief))
 	require.NoError(t, again(never))
 	require.NoError(t, again(never))
