@@ -33,7 +33,7 @@ type size struct {
 
 func sized() size {
 	if *long {
-		return size{clients: 200, events: 20_000, between: 3 * time.Second, longest: 8 * time.Second, least: 5, patience: 3 * time.Minute}
+		return size{clients: 200, events: 20_000, between: 5 * time.Second, longest: 8 * time.Second, least: 5, patience: 3 * time.Minute}
 	}
 	return size{clients: 20, events: 1_000, between: 500 * time.Millisecond, longest: time.Second, least: 2, patience: patience}
 }
