@@ -25,17 +25,18 @@ var long = flag.Bool("faults", false, "run the tests of faults in full length: m
 // size is what a test of faults is made of.
 type size struct {
 	clients, events int
+	pace            time.Duration // from one event to the next, at least
 	between         time.Duration // two faults
-	longest         time.Duration // time that a fault lasts, at most
+	longest         time.Duration // that a fault lasts
 	least           int           // faults
-	patience        time.Duration // with the last event, once it is published
+	patience        time.Duration // until all have the last event, once it is published
 }
 
 func sized() size {
 	if *long {
-		return size{clients: 200, events: 20_000, between: 5 * time.Second, longest: 8 * time.Second, least: 5, patience: 3 * time.Minute}
+		return size{200, 20_000, 2 * time.Millisecond, 5 * time.Second, 8 * time.Second, 4, 3 * time.Minute}
 	}
-	return size{clients: 20, events: 1_000, between: 500 * time.Millisecond, longest: time.Second, least: 2, patience: patience}
+	return size{20, 600, 10 * time.Millisecond, 500 * time.Millisecond, 4 * time.Second, 2, patience}
 }
 
 func TestEveryClientGetsEveryEventOnceWhileNodesAreKilled(t *testing.T) {
@@ -88,7 +89,7 @@ func trial(t *testing.T, fault func(c *cluster, e *engine, n *network, lasts tim
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	published := make(chan error, 1)
-	go func() { published <- publish(ctx, n.url(), s.events) }()
+	go func() { published <- publish(ctx, n.url(), s) }()
 	faults, ended := 0, false
 	for !ended {
 		select {
@@ -109,8 +110,8 @@ func trial(t *testing.T, fault func(c *cluster, e *engine, n *network, lasts tim
 	crowd.requireAll(s.events)
 }
 
-// publish publishes the numbers from 1 on, at most a thousand a second.
-func publish(ctx context.Context, urls string, events int) error {
+// publish publishes the numbers from 1 on.
+func publish(ctx context.Context, urls string, s size) error {
 	nc, err := dial(urls)
 	if err != nil {
 		return err
@@ -120,9 +121,9 @@ func publish(ctx context.Context, urls string, events int) error {
 	if err != nil {
 		return err
 	}
-	ticker := time.NewTicker(time.Millisecond)
+	ticker := time.NewTicker(s.pace)
 	defer ticker.Stop()
-	for i := 1; i <= events; i++ {
+	for i := 1; i <= s.events; i++ {
 		if err := add(ctx, store, i); err != nil {
 			return err
 		}
