@@ -28,15 +28,15 @@ type size struct {
 	pace            time.Duration // from one event to the next, at least
 	between         time.Duration // two faults
 	longest         time.Duration // that a fault lasts
-	least           int           // faults
+	least, most     int           // faults
 	patience        time.Duration // until all have the last event, once it is published
 }
 
 func sized() size {
 	if *long {
-		return size{200, 20_000, 2 * time.Millisecond, 5 * time.Second, 8 * time.Second, 4, 3 * time.Minute}
+		return size{200, 20_000, 2 * time.Millisecond, 5 * time.Second, 8 * time.Second, 4, 1_000, 3 * time.Minute}
 	}
-	return size{20, 600, 10 * time.Millisecond, 500 * time.Millisecond, 4 * time.Second, 2, patience}
+	return size{20, 600, 10 * time.Millisecond, 500 * time.Millisecond, 4 * time.Second, 2, 4, patience}
 }
 
 func TestEveryClientGetsEveryEventOnceWhileNodesAreKilled(t *testing.T) {
@@ -92,11 +92,15 @@ func trial(t *testing.T, fault func(c *cluster, e *engine, n *network, lasts tim
 	go func() { published <- publish(ctx, n.url(), s) }()
 	faults, ended := 0, false
 	for !ended {
+		var next <-chan time.Time
+		if faults < s.most {
+			next = time.After(s.between)
+		}
 		select {
 		case err := <-published:
 			require.NoError(t, err)
 			ended = true
-		case <-time.After(s.between):
+		case <-next:
 			lasts := rand.N(s.longest)
 			began := time.Now()
 			require.NoError(t, fault(c, e, n, lasts))
