@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/fanfare-go/fanfare/sse"
 )
 
 // storeError marks an error of the Store, after which a replay tries again.
@@ -131,7 +133,14 @@ func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
 		if s.stage == fresh {
 			s.stage = resuming // from here on it goes on where it was
 		}
-		if err := s.hand(out, ev); err != nil {
+		err := s.hand(out, ev)
+		if _, ok := errors.AsType[*sse.FieldError](err); ok {
+			// It was not published here, and read leaves it out as well. It must
+			// not end the streams of all who come to it, time and again.
+			s.b.opts.Logger.LogAttrs(ctx, slog.LevelError, "broker: event left out", slog.String("id", ev.ID), slog.Any("error", err))
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
