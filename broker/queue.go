@@ -22,6 +22,9 @@ func (s *shard) gather(r *registration, f *frame) {
 		r.batch = &s.empty
 		s.dirty = append(s.dirty, r)
 	}
+	if r.batch.next == nil {
+		s.grown = append(s.grown, r.batch)
+	}
 	r.batch = r.batch.with(f)
 	r.count++
 	if s.newest != f {
@@ -41,6 +44,11 @@ func (s *shard) flush() {
 	}
 	clear(s.dirty)
 	s.dirty = s.dirty[:0]
+	for _, b := range s.grown {
+		b.next = nil // or a queue would hold what only others got
+	}
+	clear(s.grown)
+	s.grown = s.grown[:0]
 	s.empty, s.newest, s.frames = batch{}, nil, 0
 	if s.written > 0 {
 		s.stats.delivered.Add(s.written)
@@ -104,7 +112,6 @@ func (s *shard) makeRoom(r *registration, b *batch) {
 func (s *shard) put(r *registration, it item) {
 	b := it.batch
 	b.ready()
-	b.next = nil // what others get with it is not for this queue to hold
 	if r.isEmpty() {
 		r.first = r.sent + uint64(b.first)
 	}

@@ -90,6 +90,7 @@ type shard struct {
 	// What is gathered until the next flush.
 	dirty  []*registration // those that have a batch, and some that had one
 	empty  batch           // the root of the tree
+	grown  []*batch        // those in the tree that have an extension
 	frames int
 	newest *frame      // the newest of the frames
 	due    *time.Timer // fires when the interval is over
