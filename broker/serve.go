@@ -63,7 +63,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 		return
 	}
 	if r.Method == http.MethodHead {
-		if _, err := sse.NewWriter(w, r, b.writerOptions()); err != nil {
+		if _, err := sse.NewWriter(w, r, b.writerOptions()); errors.Is(err, http.ErrNotSupported) {
 			b.deny(w, r, http.StatusInternalServerError, err)
 		}
 		return
