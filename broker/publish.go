@@ -218,9 +218,14 @@ func check(ev sse.Event) error {
 	if ev.Retry < 0 {
 		return &sse.FieldError{Field: "retry", Value: ev.Retry.String()}
 	}
-	control := func(r rune) bool { return r < ' ' || r == 0x7f }
-	if len(ev.ID) > maxIDSize || strings.Trim(ev.ID, " ") != ev.ID || strings.ContainsFunc(ev.ID, control) || !utf8.ValidString(ev.ID) {
+	if !canReturn(ev.ID) {
 		return &sse.FieldError{Field: "id", Value: ev.ID}
 	}
 	return nil
+}
+
+// canReturn reports whether a client can send id back.
+func canReturn(id string) bool {
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
+	return len(id) <= maxIDSize && strings.Trim(id, " ") == id && !strings.ContainsFunc(id, control) && utf8.ValidString(id)
 }

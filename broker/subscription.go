@@ -106,8 +106,8 @@ func (b *Broker) subscribe(lastEventID string, topics []string, cut func()) (*Su
 	if lastEventID != "" {
 		s.stage, s.position, s.owed = resuming, lastEventID, false
 	}
-	if len(lastEventID) > maxIDSize {
-		s.position = "" // of no event: a gap, without asking the Store for a megabyte
+	if !canReturn(lastEventID) {
+		s.position = "" // of no event: a gap, without asking the Store, which may choke on it
 	}
 	b.order.Lock()
 	defer b.order.Unlock()
