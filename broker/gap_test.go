@@ -1,0 +1,82 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/broker/storetest"
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+func TestWhoHasCaughtUpIsToldAGapOfTheFollower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := storetest.NewLog()
+		view := log.View()
+		b := newBroker(t, &broker.Options{Store: view, QueueSize: 4})
+		sub := subscribe(t, b)
+		publish(t, b, 1, 20)
+		synctest.Wait()
+		assert.Equal(t, numbers(1, 20), take(t, sub, 20))
+		require.Positive(t, b.Stats().CaughtUp)
+
+		view.SetErr(errors.New("away"))
+		synctest.Wait()
+		for _, data := range numbers(21, 30) { // by another process
+			_, err := log.Append(t.Context(), sse.Event{Data: data}, []string{""})
+			require.NoError(t, err)
+		}
+		log.Trim(29)
+		view.SetErr(nil)
+		assert.Equal(t, []string{"gap:", "30"}, take(t, sub, 2))
+	})
+}
+
+// doubting is a Follower whose Follow says once that there is a gap where there
+// is none.
+type doubting struct {
+	broker.Follower
+	doubts atomic.Bool
+}
+
+func (d *doubting) Follow(ctx context.Context, after string) iter.Seq2[broker.Message, error] {
+	if after != "" && d.doubts.Swap(false) {
+		return func(yield func(broker.Message, error) bool) { yield(broker.Message{}, broker.ErrGap) }
+	}
+	return d.Follower.Follow(ctx, after)
+}
+
+func TestNothingIsDeliveredTwiceBehindAGapThatWasNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := storetest.NewLog()
+		view := log.View()
+		store := &doubting{Follower: view}
+		b := newBroker(t, &broker.Options{Store: store})
+		sub, s := subscribe(t, b), connect(t, b, "")
+		s.news()
+		publish(t, b, 1, 3)
+		assert.Equal(t, numbers(1, 3), take(t, sub, 3))
+		s.news()
+
+		store.doubts.Store(true)
+		view.SetErr(errors.New("away"))
+		synctest.Wait()
+		view.SetErr(nil)
+		time.Sleep(10 * time.Second)
+		require.False(t, store.doubts.Load())
+		assert.Equal(t, "", s.news())
+		id := publish(t, b, 4, 4)[0]
+		assert.Equal(t, "event: gap\ndata: \n\n"+block(id, "4"), s.news())
+		got, err := pending(t, sub)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"gap:", "4"}, got)
+	})
+}
