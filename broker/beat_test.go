@@ -37,3 +37,26 @@ func TestHeartbeatsOfAllShardsCarryTheNewestID(t *testing.T) {
 		}
 	}
 }
+
+func TestAHeartbeatRepeatsNoIDThatTheShardHasWritten(t *testing.T) {
+	b := newBroker(t, &broker.Options{Detach: true, Heartbeat: 4 * time.Millisecond, Store: namedStore(nil)})
+	srv := loopback(t, b)
+	resp, err := srv.Client().Get(srv.URL)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for i := 1; i <= 20; i++ {
+		publish(t, b, i, i)
+		seen := 0
+		for beats := 0; beats < 2; {
+			require.True(t, lines.Scan(), lines.Err())
+			switch {
+			case lines.Text() == fmt.Sprint("id: ", i):
+				seen++
+				require.Equal(t, 1, seen)
+			case lines.Text() == ":" && seen > 0:
+				beats++
+			}
+		}
+	}
+}
