@@ -263,3 +263,25 @@ func TestALineEndOfTheOldStreamIsNotPartOfTheNext(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, sse.Event{Data: "b"}, ev)
 }
+
+// A value that is still in the buffer when a line is added to another is where a
+// fast decoder would go wrong.
+func TestLinesInEveryOrderMeanWhatTheStandardSays(t *testing.T) {
+	lines := []string{"data: a", "data:a longer line", "data", "id: 5", "id:another ID", "id", "event: e", "event: another type", "retry: 7", ":comment", "x: y"}
+	var check func(block string, more int)
+	check = func(block string, more int) {
+		stream := block + "\ndata: next\n\n"
+		want := transcribe(stream, "start")
+		for _, chunks := range [][]string{{stream}, {stream[:len(block)/2], stream[len(block)/2:]}} {
+			if got := decode(newDecoder(chunks, "start")); !assert.ObjectsAreEqual(want, got) {
+				require.Equal(t, want, got, "%q", chunks)
+			}
+		}
+		if more > 0 {
+			for _, line := range lines {
+				check(block+line+"\n", more-1)
+			}
+		}
+	}
+	check("", 4)
+}
