@@ -2,6 +2,8 @@ package fanfare_test
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -34,6 +36,29 @@ func TestTheSnippetsOfEachREADMEAreThoseOfItsExamples(t *testing.T) {
 			}
 		}
 		assert.GreaterOrEqual(t, snippets, least, folder)
+	}
+}
+
+func TestEveryCommandOfTheREADMEHasTestsToRun(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	commands := regexp.MustCompile("go test ((?:\\./[a-z/]+ )+)-run '?([^'` ]+)").FindAllStringSubmatch(string(readme), -1)
+	require.GreaterOrEqual(t, len(commands), 5)
+	for _, command := range commands {
+		var source []byte
+		for _, pkg := range strings.Fields(command[1]) {
+			files, err := filepath.Glob(filepath.Join(pkg, "*_test.go"))
+			require.NoError(t, err)
+			for _, file := range files {
+				text, err := os.ReadFile(file)
+				require.NoError(t, err)
+				source = append(source, text...)
+			}
+		}
+		for _, word := range strings.Split(command[2], `\|`) {
+			test := regexp.MustCompile(`(?m)^func (Test\w*|Fuzz\w*|)` + word)
+			assert.True(t, test.Match(source), "no %s in: %s", word, command[0])
+		}
 	}
 }
 
