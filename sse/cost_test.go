@@ -94,21 +94,24 @@ func TestDecodingTakesLinearTime(t *testing.T) {
 	const factor = 16
 	for name, decoder := range growing {
 		t.Run(name, func(t *testing.T) {
-			fastest := func(n int) time.Duration {
-				best := time.Hour
-				for range 5 {
-					d := decoder(n)
-					start := time.Now()
-					for _, err := range d.Events() {
-						require.NoError(t, err)
-					}
-					best = min(best, time.Since(start))
+			once := func(n int) time.Duration {
+				d := decoder(n)
+				start := time.Now()
+				for _, err := range d.Events() {
+					require.NoError(t, err)
 				}
-				return best
+				return time.Since(start)
 			}
-			small := fastest(1 << 16)
-			large := fastest(factor << 16)
-			assert.Less(t, large, 5*factor*small+time.Millisecond, "%d times as much took %v after %v", factor, large, small)
+			// The machine may be busy with other things, so the best of a few counts.
+			small, large := time.Hour, time.Hour
+			isLinear := func() bool { return large < 5*factor*small+time.Millisecond }
+			for start, try := time.Now(), 0; try < 5 || try < 50 && !isLinear(); try++ {
+				if try > 0 && time.Since(start) > 10*time.Second {
+					break
+				}
+				small, large = min(small, once(1<<16)), min(large, once(factor<<16))
+			}
+			assert.True(t, isLinear(), "%d times as much took %v after %v", factor, large, small)
 		})
 	}
 }
