@@ -173,6 +173,30 @@ func TestQueueBytesCountBeyondTheFirstEvent(t *testing.T) {
 	})
 }
 
+func TestAQueueThatIsNeverEmptyHasRoomForWhatWasTaken(t *testing.T) {
+	size := len("id: 1\ndata: \n\n") + 1000
+	for name, opts := range map[string]*broker.Options{"bytes": {QueueBytes: 3 * size}, "events": {QueueSize: 3}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, policy := range []broker.SlowPolicy{broker.CatchUp, broker.Disconnect, broker.DropOldest, broker.DropNewest} {
+					opts.Slow, opts.Store = policy, broker.Discard
+					b := newBroker(t, opts)
+					sub := subscribe(t, b)
+					for i := range 20 {
+						_, err := b.Publish(t.Context(), sse.Event{Data: strings.Repeat("x", 1000)})
+						require.NoError(t, err)
+						synctest.Wait()
+						if i >= 2 {
+							take(t, sub, 1)
+						}
+					}
+					assert.Equal(t, broker.Stats{Subscribers: 1, Published: 20, Delivered: 18}, b.Stats())
+				}
+			})
+		})
+	}
+}
+
 func TestAnEventLargerThanTheQueueIsDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, policy := range []broker.SlowPolicy{broker.CatchUp, broker.Disconnect, broker.DropOldest, broker.DropNewest} {
