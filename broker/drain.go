@@ -160,7 +160,8 @@ func (s *Subscription) reason(out outlet, reg *registration) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
-	if missed := reg.missed.Load(); missed > s.seen {
+	catchesUp := reg.behind && s.b.opts.Slow == CatchUp // and finds out whether anything is gone
+	if missed := reg.missed.Load(); missed > s.seen && !catchesUp {
 		s.seen = missed
 		if err := s.tell(out); err != nil {
 			return err

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync/atomic"
 	"testing"
@@ -79,4 +80,43 @@ func TestNothingIsDeliveredTwiceBehindAGapThatWasNone(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []string{"gap:", "4"}, got)
 	})
+}
+
+func TestAGapOfTheFollowerIsToldOnceBehindAFullQueue(t *testing.T) {
+	for name, topic := range map[string]string{"events follow": "busy", "none follow": "quiet"} {
+		for _, policy := range []broker.SlowPolicy{broker.CatchUp, broker.DropOldest, broker.DropNewest} {
+			t.Run(fmt.Sprint(name, " ", policy), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					log := storetest.NewLog()
+					view := log.View()
+					b := newBroker(t, &broker.Options{Store: view, QueueSize: 2, Slow: policy})
+					sub := subscribe(t, b, topic)
+					publish(t, b, 1, 2, topic)
+					synctest.Wait()
+
+					view.SetErr(errors.New("away"))
+					synctest.Wait()
+					for _, data := range numbers(3, 9) { // by another process
+						_, err := log.Append(t.Context(), sse.Event{Data: data}, []string{"busy"})
+						require.NoError(t, err)
+					}
+					log.Trim(6)
+					view.SetErr(nil)
+					time.Sleep(10 * time.Second)
+					got, err := pending(t, sub)
+					require.NoError(t, err)
+					want := []string{"1", "2", "gap:"}
+					if topic == "busy" {
+						switch policy {
+						case broker.CatchUp:
+							want = append(want, "7", "8", "9")
+						case broker.DropOldest:
+							want = []string{"gap:", "8", "9"}
+						}
+					}
+					assert.Equal(t, want, got)
+				})
+			})
+		}
+	}
 }

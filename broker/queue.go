@@ -173,10 +173,12 @@ func (s *shard) gap(o op) {
 			}
 			r.last = o.mark.frame
 			r.count++
-			if s.fits(r, o.mark) {
+			// First, so that a subscriber that empties its queue now finds it.
+			// Behind events there is no mark: what is dropped behind that
+			// would be a gap of its own, though it is the same hole.
+			r.missed.Store(r.count)
+			if r.took.Load() == r.put && s.fits(r, o.mark) {
 				s.put(r, item{o.mark, r.count})
-			} else {
-				r.missed.Store(r.count)
 			}
 		}
 	}
