@@ -94,14 +94,7 @@ func TestAGapOfTheFollowerIsToldOnceBehindAFullQueue(t *testing.T) {
 					publish(t, b, 1, 2, topic)
 					synctest.Wait()
 
-					view.SetErr(errors.New("away"))
-					synctest.Wait()
-					for _, data := range numbers(3, 9) { // by another process
-						_, err := log.Append(t.Context(), sse.Event{Data: data}, []string{"busy"})
-						require.NoError(t, err)
-					}
-					log.Trim(6)
-					view.SetErr(nil)
+					trimmed(t, log, view, "busy")
 					time.Sleep(10 * time.Second)
 					got, err := pending(t, sub)
 					require.NoError(t, err)
@@ -119,4 +112,56 @@ func TestAGapOfTheFollowerIsToldOnceBehindAFullQueue(t *testing.T) {
 			})
 		}
 	}
+}
+
+// trimmed has others append the events from 3 to 9 to log, and trims it up to 6,
+// while view is away.
+func trimmed(t *testing.T, log *storetest.Log, view *storetest.View, topic string) {
+	view.SetErr(errors.New("away"))
+	for _, data := range numbers(3, 9) {
+		_, err := log.Append(t.Context(), sse.Event{Data: data}, []string{topic})
+		require.NoError(t, err)
+	}
+	log.Trim(6)
+	view.SetErr(nil)
+}
+
+func TestAnIdleStreamIsToldAGapOfTheFollower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := storetest.NewLog()
+		view := log.View()
+		b := newBroker(t, &broker.Options{Store: view, Heartbeat: time.Hour})
+		s := connect(t, b, "")
+		publish(t, b, 1, 2)
+		s.news()
+		time.Sleep(time.Minute) // it is parked
+		trimmed(t, log, view, "another")
+		time.Sleep(time.Minute)
+		assert.Equal(t, "event: gap\ndata: \n\n", s.news())
+	})
+}
+
+func TestADetachedStreamIsToldAGapOfTheFollower(t *testing.T) {
+	log := storetest.NewLog()
+	view := log.View()
+	b := newBroker(t, &broker.Options{Store: view, Detach: true, NoPriming: true})
+	srv := loopback(t, b)
+	resp, err := srv.Client().Get(srv.URL)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	d := sse.NewDecoder(resp.Body)
+	var got []string
+	read := func(last string) {
+		for len(got) == 0 || got[len(got)-1] != last {
+			ev, err := d.Decode()
+			require.NoError(t, err)
+			got = append(got, show(ev))
+		}
+	}
+	publish(t, b, 1, 2)
+	read("2")
+	trimmed(t, log, view, "")
+	publish(t, b, 10, 10)
+	read("10")
+	assert.Equal(t, []string{"1", "2", "gap:", "7", "8", "9", "10"}, got)
 }

@@ -114,6 +114,23 @@ func TestDropNewestTellsTheGapEvenIfNothingFollows(t *testing.T) {
 	})
 }
 
+func TestAGapThatWasToldIsNotToldAgainAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &broker.Options{QueueSize: 4, Slow: broker.DropNewest})
+		sub := subscribe(t, b)
+		publish(t, b, 1, 10)
+		synctest.Wait()
+		got, err := pending(t, sub)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"1", "2", "3", "4", "gap:"}, got)
+		publish(t, b, 11, 11)
+		require.NoError(t, b.Shutdown(t.Context()))
+		got, err = pending(t, sub)
+		assert.Equal(t, broker.ErrClosed, err)
+		assert.Equal(t, []string{"11"}, got)
+	})
+}
+
 func TestEveryHoleOfADropPolicyHasItsGapAndEveryGapItsHole(t *testing.T) {
 	for name, policy := range map[string]broker.SlowPolicy{"DropOldest": broker.DropOldest, "DropNewest": broker.DropNewest} {
 		t.Run(name, func(t *testing.T) {
