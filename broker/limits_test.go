@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/url"
 	"strings"
@@ -51,5 +52,35 @@ func TestACursorThatNoEventCanHaveIsLostWithoutAskingTheStore(t *testing.T) {
 		for _, after := range store.after {
 			assert.Empty(t, after)
 		}
+	})
+}
+
+// stumbling is a Store that fails once, after two events.
+type stumbling struct {
+	broker.Store
+	failed bool
+}
+
+func (s *stumbling) Range(ctx context.Context, q broker.Query) iter.Seq2[sse.Event, error] {
+	return func(yield func(sse.Event, error) bool) {
+		n := 0
+		for ev, err := range s.Store.Range(ctx, q) {
+			if n == 2 && !s.failed {
+				s.failed = true
+				yield(sse.Event{}, errors.New("stumbled"))
+				return
+			}
+			if n++; !yield(ev, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestABacklogThatFailsInTheMiddleGoesOnThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &broker.Options{Backlog: -1, Store: &stumbling{Store: namedStore(nil)}})
+		publish(t, b, 1, 5)
+		assert.Equal(t, numbers(1, 5), take(t, subscribe(t, b), 5))
 	})
 }
