@@ -100,6 +100,7 @@ func (w *worker) do(e *errand) {
 		before := w.relieved.Load()
 		w.turns.Add(1)
 		r := e.regs[i]
+		e.regs[i] = nil // its end may come long before that of the errand
 		r.sub.turn(r)
 		if !before && w.relieved.Load() {
 			r.sub.slow.Store(true)

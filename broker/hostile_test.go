@@ -100,7 +100,7 @@ func TestAClientThatReadsAByteASecondHoldsNobodyUpAndIsCutOff(t *testing.T) {
 			ev, err := d.Decode()
 			require.NoError(t, err)
 			require.True(t, strings.HasPrefix(ev.Data, fmt.Sprint(i, "x")))
-			require.Equal(t, published, time.Now())
+			require.Less(t, time.Since(published), 5*time.Millisecond, "until the worker is relieved")
 			time.Sleep(time.Second)
 			// The buffer of the connection, the queue, and one timeout.
 			require.Less(t, time.Since(start), 2*time.Minute)

@@ -337,6 +337,9 @@ func (st *stream) close() {
 		return
 	}
 	st.guard.finish(st.sub.b.opts.WriteTimeout)
+	// The runtime keeps a stopped timer for a while, and what it refers to.
+	st.w, st.r, st.guard.ResponseWriter = nil, nil, nil
+	st.sub.held, st.sub.rest = item{}, nil
 	closeOnce(st.done)
 	st.sub.unserve()
 }
