@@ -250,3 +250,26 @@ func TestRequestsWithHugeRepeatedOrBinaryPartsCostWhatTheyWeigh(t *testing.T) {
 		})
 	}
 }
+
+func TestALargeEventMayTakeLongerThanOneTimeout(t *testing.T) {
+	for _, detach := range []bool{false, true} {
+		t.Run(fmt.Sprint(detach), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const size = 1 << 20
+				b := newBroker(t, &broker.Options{Detach: detach, WriteTimeout: 10 * time.Second})
+				srv := ssetest.Serve(t, b, &ssetest.ServerOptions{Network: ssetest.NewNetwork(&ssetest.NetworkOptions{Buffer: 4 << 10})})
+				resp, err := srv.Client().Get(srv.URL)
+				require.NoError(t, err)
+				defer resp.Body.Close()
+				_, err = b.Publish(t.Context(), sse.Event{Data: strings.Repeat("x", size)})
+				require.NoError(t, err)
+				for got := 0; got < size; time.Sleep(5 * time.Second) {
+					n, err := io.ReadFull(resp.Body, make([]byte, 56<<10))
+					if got += n; got < size {
+						require.NoError(t, err)
+					}
+				}
+			})
+		})
+	}
+}
