@@ -1,12 +1,19 @@
 package fanfare_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"iter"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/fanfare-go/fanfare/broker"
 	"github.com/fanfare-go/fanfare/broker/storetest"
@@ -172,3 +179,72 @@ func BenchmarkConnect(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkShutdown shuts down a Broker with so many streams, and has each come
+// back when it was told to: connections/s-peak is the most of them in a second,
+// and s-until-back when the last one comes.
+func BenchmarkShutdown(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 30_000} {
+		b.Run(fmt.Sprintf("subscribers=%d", n), func(b *testing.B) {
+			var waits []time.Duration
+			used := newUsage(b)
+			for b.Loop() {
+				waits = waitsAfterShutdown(b, n)
+			}
+			used.report("subscriber", n)
+			slices.Sort(waits)
+			peak := 0
+			for first, last := 0, 0; last < len(waits); last++ {
+				for waits[last]-waits[first] >= time.Second {
+					first++
+				}
+				peak = max(peak, last-first+1)
+			}
+			b.ReportMetric(float64(peak), "connections/s-peak")
+			b.ReportMetric(waits[len(waits)-1].Seconds(), "s-until-back")
+		})
+	}
+}
+
+// waitsAfterShutdown returns how long each of n streams is told to wait.
+func waitsAfterShutdown(b *testing.B, n int) (waits []time.Duration) {
+	br := broker.New(nil)
+	defer br.Close()
+	streams := make([]sink, n)
+	var wg sync.WaitGroup
+	for i := range streams {
+		wg.Go(func() { br.ServeHTTP(&streams[i], httptest.NewRequest(http.MethodGet, "/", nil)) })
+	}
+	for br.Stats().Subscribers < n {
+		time.Sleep(time.Millisecond)
+	}
+	if err := br.Shutdown(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	wg.Wait()
+	for i := range streams {
+		d := sse.NewDecoder(&streams[i].body)
+		if _, err := d.Decode(); err != io.EOF || d.Retry() < time.Second {
+			b.Fatalf("a stream ends with %v, and is told to wait %v", err, d.Retry())
+		}
+		waits = append(waits, d.Retry())
+	}
+	return waits
+}
+
+// A sink is a ResponseWriter that keeps what is written.
+type sink struct {
+	header http.Header
+	body   bytes.Buffer
+}
+
+func (s *sink) Header() http.Header {
+	if s.header == nil {
+		s.header = make(http.Header)
+	}
+	return s.header
+}
+
+func (s *sink) Write(p []byte) (int, error) { return s.body.Write(p) }
+func (s *sink) WriteHeader(int)             {}
+func (s *sink) Flush()                      {}
