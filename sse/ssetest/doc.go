@@ -1,6 +1,25 @@
 // Package ssetest tests servers and clients of server-sent events, as
 // [net/http/httptest] tests those of HTTP.
 //
+// A first test, of a handler that sends an event a minute, takes no time:
+//
+//	func TestATickIsSentEveryMinute(t *testing.T) {
+//		synctest.Test(t, func(t *testing.T) {
+//			began := time.Now()
+//			rec := ssetest.Record(t, http.HandlerFunc(ticks), nil)
+//			for ev, err := range rec.Events() {
+//				require.NoError(t, err)
+//				assert.Equal(t, sse.Event{Data: "tick"}, ev)
+//				assert.Equal(t, time.Minute, time.Since(began))
+//				break // the end of the test is the client going away
+//			}
+//		})
+//	}
+//
+//	func TestMain(m *testing.M) { ssetest.Main(m) } // no goroutine may be left
+//
+// What there is:
+//
 //   - [Record] runs a handler without a network and yields its events as they
 //     are flushed.
 //   - [Serve] runs a handler behind a real [http.Server], over HTTP/1.1 or

@@ -112,6 +112,20 @@ func ExampleNetwork() {
 	// Get "http://example.org": dial mem example.org:80: connect: connection refused
 }
 
+// A connection alone: it has a buffer, so one goroutine can use both ends.
+func ExamplePipe() {
+	near, far := ssetest.Pipe(0)
+	defer far.Close()
+	fmt.Fprint(near, "data: one\n\ndata: tw")
+	near.Close()
+	for ev, err := range sse.Events(far) {
+		fmt.Println(ev.Data, err)
+	}
+	// Output:
+	// one <nil>
+	//  unexpected EOF
+}
+
 // A client is tested against a server that fails as the script says.
 func ExampleScript() {
 	script := ssetest.NewScript(
@@ -189,6 +203,30 @@ func ExampleFaults() {
 	fmt.Println("all there, with faults:", faults.Count(ssetest.FaultCut) > 0)
 	// Output:
 	// all there, with faults: true
+}
+
+// Or the connections of a server break, whoever its clients are: those that its
+// listener accepts.
+func ExampleFaults_Listener() {
+	network := ssetest.NewNetwork(nil)
+	faults := ssetest.NewFaults(nil, &ssetest.FaultOptions{Kinds: []ssetest.Fault{}})
+	defer faults.Close()
+	l, err := network.Listen("sse.test:80")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	srv := ssetest.Serve(nil, http.HandlerFunc(countdown), &ssetest.ServerOptions{Listener: faults.Listener(l), Network: network})
+	defer srv.Close()
+	res, err := srv.Client().Get("http://sse.test")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer res.Body.Close()
+	fmt.Println(res.Status, "over", faults.Connections(), "connection")
+	// Output:
+	// 200 OK over 1 connection
 }
 
 // What a seed does to a connection can be looked up.

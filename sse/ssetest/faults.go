@@ -40,6 +40,10 @@ type FaultOptions struct {
 	// of the connection, with all headers, and TLS if there is. A MaxBytes of 0
 	// is 16 KiB, a negative one 0; it is raised to MinBytes if it is less. A
 	// negative MinBytes is 0.
+	//
+	// A client that resumes gets on only if an event can pass: MaxBytes must be
+	// more than header and event together or, with TLS, more than the handshake
+	// (1 to 2 KiB) and what the server writes at once, up to 16 KiB.
 	MinBytes, MaxBytes int
 
 	// MaxPause is how long a stall lasts at most, and a trickle as a whole. 0
