@@ -98,16 +98,22 @@ func TestTheCommandTrustsAnyCertificateOnlyIfItIsTold(t *testing.T) {
 
 	r, w := io.Pipe()
 	notes := bufio.NewScanner(r)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, server.URL, transport(false), &display{out: io.Discard, notes: w}) }()
+	go func() {
+		err := run(ctx, server.URL, transport(false), &display{out: io.Discard, notes: w})
+		w.Close()
+		done <- err
+	}()
 	assert.True(t, notes.Scan())
 	assert.Contains(t, notes.Text(), "certificate")
 	cancel()
 	r.Close()
 	assert.NoError(t, <-done)
 
-	_, stdout := command(t, "-url", server.URL, "-insecure")
+	cmd, stdout := command(t, "-url", server.URL, "-insecure")
+	defer time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() }).Stop() // or it tries for ever
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	assert.NoError(t, err)
 	assert.Equal(t, "7\n", line)
