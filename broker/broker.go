@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Errors that callers branch on. Test with [errors.Is].
@@ -29,6 +30,7 @@ var (
 // or Close.
 type Broker struct {
 	opts     Options
+	born     time.Time // what durations count from
 	store    Store
 	follower Follower                    // the Store, if several processes share it; else nil
 	window   atomic.Pointer[MemoryStore] // the newest of what Follow yielded; nil before that, and without a Follower
@@ -78,10 +80,12 @@ type interest struct {
 }
 
 type counters struct {
-	published, delivered, dropped, caughtUp, disconnected, gaps atomic.Uint64
+	published, delivered, dropped, caughtUp, disconnected, gaps, bytes atomic.Uint64
 }
 
-// Stats are figures about a [Broker] since New.
+// Stats are figures about a [Broker] since New. They marshal to JSON, so that
+// one line publishes them with package expvar: see the example of
+// [Broker.Stats].
 type Stats struct {
 	Subscribers  int    // subscriptions that are open now
 	Published    uint64 // events that Publish took
@@ -90,6 +94,7 @@ type Stats struct {
 	CaughtUp     uint64 // times that a slow subscriber went on from the Store
 	Disconnected uint64 // subscriptions that ended with ErrSlow
 	Gaps         uint64 // Gap events that subscribers took or were sent
+	Bytes        uint64 // bytes of streams that were written to HTTP subscribers: all but the header, and HTTP's own framing
 }
 
 // New returns a Broker with the settings of opts; nil is all defaults. Whoever
@@ -97,6 +102,7 @@ type Stats struct {
 func New(opts *Options) *Broker {
 	b := &Broker{
 		opts:       opts.withDefaults(),
+		born:       time.Now(),
 		publishing: make(chan struct{}, 1),
 		refusing:   make(chan struct{}),
 		started:    make(chan struct{}),
@@ -121,7 +127,7 @@ func New(opts *Options) *Broker {
 		b.crowd = len(b.subs)
 	})
 	for i := range b.shards {
-		b.shards[i] = newShard(&b.opts, &b.stats)
+		b.shards[i] = newShard(&b.opts, &b.stats, b.born)
 		go b.shards[i].run()
 	}
 	go b.tick(ctx)
@@ -147,5 +153,6 @@ func (b *Broker) Stats() Stats {
 		CaughtUp:     b.stats.caughtUp.Load(),
 		Disconnected: b.stats.disconnected.Load(),
 		Gaps:         b.stats.gaps.Load(),
+		Bytes:        b.stats.bytes.Load(),
 	}
 }

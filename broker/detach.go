@@ -140,7 +140,7 @@ func (l *line) watch(s *Subscription) {
 			break
 		}
 	}
-	s.Close()
+	s.close(endClient)
 	l.guard.cut()
 	l.end(s)
 }

@@ -35,6 +35,7 @@ func (s *shard) write(r *registration, b *batch) {
 	}
 	sub.seen = r.count
 	s.written += uint64(b.events)
+	sub.total.Add(uint64(b.events))
 	s.writeChunk(r, b)
 }
 
@@ -42,6 +43,7 @@ func (s *shard) write(r *registration, b *batch) {
 func (s *shard) writeChunk(r *registration, b *batch) {
 	l := r.sub.line
 	r.sub.out.wrote = s.now
+	s.bytes += uint64(b.size)
 	chunk := b.inChunk()
 	n, err := l.tryWrite(&s.socket, chunk)
 	switch {

@@ -89,7 +89,7 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 				err = s.hand(out, f.event)
 			}
 		} else {
-			err = s.takeBatch(out, reg)
+			err = s.takeBatch(ctx, out, reg)
 		}
 		if err != nil {
 			return err
@@ -99,10 +99,11 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 }
 
 // takeBatch hands out the batch that is held, or lays it out in rest.
-func (s *Subscription) takeBatch(out outlet, reg *registration) error {
+func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registration) error {
 	b := s.held.batch
 	if before := s.held.n - uint64(b.events); before > s.seen {
 		s.seen = before
+		s.logSlow(ctx, "events were dropped")
 		return s.tell(out)
 	}
 	s.seen = s.held.n

@@ -24,6 +24,7 @@ type guard struct {
 	conn     net.Conn   // taken over from the ResponseWriter, or nil
 	until    time.Time  // the deadline that is set; zero: none
 	armed    bool       // a write may be blocked
+	deadline int64      // of that write, in ns since 1970
 	isCut    bool
 	returned bool // the handler is about to return
 }
@@ -41,7 +42,9 @@ func (g *guard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
 func (g *guard) SetWriteDeadline(t time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.armed = !t.IsZero()
+	if g.armed = !t.IsZero(); g.armed {
+		g.deadline = t.UnixNano()
+	}
 	switch {
 	case g.isCut && g.armed:
 		return g.setLocked(longAgo)
@@ -59,6 +62,17 @@ func (g *guard) setLocked(t time.Time) error {
 		return g.conn.SetWriteDeadline(t)
 	}
 	return http.NewResponseController(g.ResponseWriter).SetWriteDeadline(t)
+}
+
+// writing returns for how long a write has been under way, if it runs with a
+// deadline, which is this timeout from its start.
+func (g *guard) writing(timeout time.Duration) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.armed {
+		return 0
+	}
+	return max(timeout-time.Until(time.Unix(0, g.deadline)), 1)
 }
 
 // handOver makes g the guard of the connection that was taken over from its

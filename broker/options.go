@@ -122,8 +122,9 @@ type Options struct {
 	Detach bool
 
 	// Logger gets a record of requests that were refused for an error, of
-	// failures of the Store, and, at debug level, of each stream's start and
-	// end. Nil: silent.
+	// failures of the Store, at info level of each subscriber's first slowness,
+	// and, at debug level, of further slowness and of each stream's start and,
+	// with its reason, its end. Nil: silent.
 	Logger *slog.Logger
 }
 

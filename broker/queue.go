@@ -13,6 +13,9 @@ const (
 // gather adds f to what r gets with the next flush.
 func (s *shard) gather(r *registration, f *frame) {
 	if b := r.batch; b != nil && (b.events == s.maxEvents || b.size+len(f.data) > s.maxBytes) {
+		if !s.timed {
+			s.now, s.timed = time.Now(), true
+		}
 		s.emit(r)
 		if r.slots == nil {
 			return // it has been dropped, and catches up with f, too
@@ -38,7 +41,7 @@ func (s *shard) gather(r *registration, f *frame) {
 
 // flush emits all that was gathered.
 func (s *shard) flush() {
-	s.now = time.Now()
+	s.now, s.timed = time.Now(), false
 	for _, r := range s.dirty {
 		s.emit(r)
 	}
@@ -50,9 +53,10 @@ func (s *shard) flush() {
 	clear(s.grown)
 	s.grown = s.grown[:0]
 	s.empty, s.newest, s.frames = batch{}, nil, 0
-	if s.written > 0 {
+	if s.bytes > 0 {
 		s.stats.delivered.Add(s.written)
-		s.written = 0
+		s.stats.bytes.Add(s.bytes)
+		s.written, s.bytes = 0, 0
 	}
 }
 
@@ -84,6 +88,7 @@ func (s *shard) push(r *registration, b *batch) {
 		// Before the rest is queued, see drain: whoever has taken that must know
 		// that there is something missing behind it.
 		s.stats.dropped.Add(lost)
+		r.sub.dropped.Add(lost)
 		r.missed.Store(r.count)
 	}
 	if b != nil {
@@ -103,6 +108,7 @@ func (s *shard) makeRoom(r *registration, b *batch) {
 		case old := <-r.queue:
 			r.leave(old.batch.events, old.batch.size)
 			s.stats.dropped.Add(uint64(old.batch.events))
+			r.sub.dropped.Add(uint64(old.batch.events))
 		default:
 		}
 	}
@@ -114,6 +120,7 @@ func (s *shard) put(r *registration, it item) {
 	b.ready()
 	if r.isEmpty() {
 		r.first = r.sent + uint64(b.first)
+		r.since = s.now.Sub(s.born)
 	}
 	r.put += uint64(b.events)
 	r.sent += uint64(b.size)

@@ -14,7 +14,7 @@ func (b *Broker) registerLocked(s *Subscription) {
 		topics: s.topics,
 		sub:    s,
 		shard:  slices.MinFunc(b.shards, func(x, y *shard) int { return x.load - y.load }),
-		waits:  s.cut == nil,
+		waits:  s.guard == nil,
 	}
 	if r.waits {
 		r.queue = make(chan item, b.opts.QueueSize)

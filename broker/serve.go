@@ -70,7 +70,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 	}
 
 	g := newGuard(w, r, b.opts.WriteTimeout)
-	sub, err := b.subscribe(sse.LastEventID(r), topics, g.cut)
+	sub, err := b.subscribe(sse.LastEventID(r), &Subscription{topics: topics, guard: g, remote: r.RemoteAddr})
 	switch {
 	case errors.Is(err, ErrFull):
 		b.unavailable(w, r, err)
@@ -89,11 +89,12 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
 	st := newStream(sub, g, r)
 	sub.out = st
+	st.logBegin()
 	sub.spawn(nil)
 	select {
 	case <-st.done:
 	case <-r.Context().Done():
-		sub.Close()
+		sub.close(endClient)
 		<-st.done
 	}
 	if st.panicked != nil {
@@ -164,8 +165,7 @@ func (s *Subscription) turn(r *registration) {
 
 // conclude ends a stream.
 func (b *Broker) conclude(st *stream, err error) {
-	b.opts.Logger.LogAttrs(st.ctx, slog.LevelDebug, "broker: stream ends",
-		slog.String("remote", st.from), slog.Any("topics", st.sub.topics), slog.Any("reason", err))
+	st.logEnd(err)
 	var failure *storeError
 	switch {
 	case st.panicked != nil:

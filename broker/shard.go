@@ -46,14 +46,15 @@ type registration struct {
 	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
 
 	// Owned by the shard; behind may be read once the queue is closed.
-	slots  []int  // the places in the index: slots[i] is that in the list of topics[i]
-	last   *frame // the newest frame that was for this registration
-	batch  *batch // what has come since the last flush; nil: nothing
-	count  uint64 // item.n of the newest event
-	put    uint64 // events that were queued
-	sent   uint64 // their bytes
-	first  uint64 // bytes of all events through that which was queued when the queue was empty
-	behind bool   // the queue was full: the subscriber has to catch up, or end
+	slots  []int         // the places in the index: slots[i] is that in the list of topics[i]
+	last   *frame        // the newest frame that was for this registration
+	batch  *batch        // what has come since the last flush; nil: nothing
+	count  uint64        // item.n of the newest event
+	put    uint64        // events that were queued
+	sent   uint64        // their bytes
+	first  uint64        // bytes of all events through that which was queued when the queue was empty
+	since  time.Duration // when the queue was last empty no longer, counted from Broker.born
+	behind bool          // the queue was full: the subscriber has to catch up, or end
 }
 
 // An op is what a shard is asked to do. Ops of one shard are handed over under
@@ -81,6 +82,7 @@ type shard struct {
 	heartbeat  time.Duration
 	interval   time.Duration // how long frames are gathered before a flush; 0: not at all
 	stats      *counters
+	born       time.Time // of the Broker
 
 	// Owned by run.
 	index  map[string][]entry
@@ -95,8 +97,10 @@ type shard struct {
 	newest *frame      // the newest of the frames
 	due    *time.Timer // fires when the interval is over
 
-	now     time.Time // of the last flush
+	now     time.Time // of the last flush, or of the first time before it that a batch was emitted
+	timed   bool      // it is the latter
 	written uint64    // events written to sockets that are not in stats yet
+	bytes   uint64    // written to sockets that are not in stats yet
 
 	ready   []*registration // those to send a worker to
 	errands chan *errand    // to the workers; nil until there is one
@@ -111,7 +115,7 @@ type entry struct {
 	slot int
 }
 
-func newShard(opts *Options, stats *counters) *shard {
+func newShard(opts *Options, stats *counters, born time.Time) *shard {
 	s := &shard{
 		// Room for a burst, so that publishers need not take turns with the
 		// shard; what is more makes the publisher wait for the shard.
@@ -125,6 +129,7 @@ func newShard(opts *Options, stats *counters) *shard {
 		heartbeat:  opts.Heartbeat,
 		interval:   opts.FlushInterval,
 		stats:      stats,
+		born:       born,
 		index:      make(map[string][]entry),
 	}
 	if s.slow == DropOldest {

@@ -135,16 +135,16 @@ func (b *Broker) Close() error {
 	b.freeze()
 
 	b.order.Lock()
-	var cuts []func()
+	var cuts []*guard
 	for s := range b.subs {
-		s.closeLocked()
-		if s.cut != nil {
-			cuts = append(cuts, s.cut)
+		s.closeLocked(endBroker)
+		if s.guard != nil {
+			cuts = append(cuts, s.guard)
 		}
 	}
 	b.order.Unlock()
-	for _, cut := range cuts {
-		cut()
+	for _, g := range cuts {
+		g.cut()
 	}
 	for _, s := range b.shards {
 		<-s.done

@@ -26,7 +26,6 @@ type stream struct {
 	guard *guard
 	r     *http.Request   // nil once detached, unless a Snapshot wants it
 	ctx   context.Context // the request's values; the end of the request closes the subscription
-	from  string          // the remote address
 
 	w     wire          // nil until the headers are out
 	whole []byte        // written, not sent: a batch, which is not copied unless more comes
@@ -58,7 +57,6 @@ func newStream(sub *Subscription, g *guard, r *http.Request) *stream {
 		guard: g,
 		r:     r,
 		ctx:   context.WithoutCancel(r.Context()),
-		from:  r.RemoteAddr,
 		done:  make(chan struct{}),
 	}
 }
@@ -213,18 +211,19 @@ func (st *stream) flush() error {
 // send writes and flushes what is whole, then data, and lets the buffer go,
 // which holds data or nothing.
 func (st *stream) send(data []byte) (err error) {
-	written := false
+	written := 0
 	for _, p := range [][]byte{st.whole, data} {
 		if len(p) > 0 && err == nil {
 			_, err = st.w.Write(p)
-			written = true
+			written += len(p)
 		}
 	}
 	st.release()
-	if err != nil || !written {
+	if err != nil || written == 0 {
 		return err
 	}
 	st.wrote = time.Now()
+	st.sub.b.stats.bytes.Add(uint64(written))
 	return st.w.Flush()
 }
 

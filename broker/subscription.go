@@ -25,9 +25,18 @@ type Subscription struct {
 	known     bool          // through is known; it is not before the Broker has started
 	serving   bool
 	interrupt context.CancelCauseFunc // ends the replay under way, if any
-	cut       func()                  // frees a blocked write; nil without HTTP
+	ending    ending                  // who closed it
+	closed    atomic.Bool             // set under the order lock
 
-	closed atomic.Bool // set under the order lock
+	// Of a subscriber over HTTP; set before anybody else sees s.
+	guard  *guard
+	remote string // the remote address
+
+	// What Subscribers tells. Durations count from Broker.born.
+	since    time.Duration
+	catching atomic.Int64  // since when the Store is asked, as a Duration; negative: it is not
+	total    atomic.Uint64 // events handed out, up to the last flush
+	dropped  atomic.Uint64 // events that the slow policy discarded
 
 	out  *stream     // of a subscriber over HTTP
 	line *line       // its connection, once it is detached
@@ -45,6 +54,7 @@ type Subscription struct {
 	ahead     bool     // of this Broker, which lags behind the one the subscriber was on before
 	owed      bool     // the replay ends with a block that sets the ID to through
 	delivered uint64   // events since the last flush
+	wasSlow   bool     // that is in the log
 }
 
 // stage is where in the fixed order of a stream a subscription stands.
@@ -96,13 +106,14 @@ func (b *Broker) Subscribe(topics ...string) (*Subscription, error) {
 // lastEventID come first, or [Options.Gap] and all that is held if some of them
 // are gone. "" is Subscribe.
 func (b *Broker) Resume(lastEventID string, topics ...string) (*Subscription, error) {
-	return b.subscribe(lastEventID, distinct(topics), nil)
+	return b.subscribe(lastEventID, &Subscription{topics: distinct(topics)})
 }
 
-// subscribe opens a subscription to topics, which it keeps. With cut, somebody
-// serves it from the start.
-func (b *Broker) subscribe(lastEventID string, topics []string, cut func()) (*Subscription, error) {
-	s := &Subscription{b: b, topics: topics, cut: cut, owed: true}
+// subscribe opens s, which has its topics. With a guard, somebody serves it from
+// the start.
+func (b *Broker) subscribe(lastEventID string, s *Subscription) (*Subscription, error) {
+	s.b, s.owed, s.since = b, true, b.age()
+	s.catching.Store(int64(s.since))
 	if lastEventID != "" {
 		s.stage, s.position, s.owed = resuming, lastEventID, false
 	}
@@ -119,7 +130,7 @@ func (b *Broker) subscribe(lastEventID string, topics []string, cut func()) (*Su
 	}
 	b.subs[s] = struct{}{}
 	b.registerLocked(s)
-	if cut != nil {
+	if s.guard != nil {
 		s.serving = true
 		b.serving++
 	}
@@ -129,20 +140,27 @@ func (b *Broker) subscribe(lastEventID string, topics []string, cut func()) (*Su
 // Close ends the subscription and gives its place free: a loop over Events ends
 // with [ErrClosed]. Closing again does nothing.
 func (s *Subscription) Close() {
-	s.b.order.Lock()
-	defer s.b.order.Unlock()
-	s.closeLocked()
+	s.close(endClosed)
 }
 
-func (s *Subscription) closeLocked() {
+// close is Close by e, and reports whether that was first.
+func (s *Subscription) close(e ending) bool {
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	return s.closeLocked(e)
+}
+
+func (s *Subscription) closeLocked(e ending) bool {
 	if s.closed.Swap(true) {
-		return
+		return false
 	}
+	s.ending = e
 	delete(s.b.subs, s)
 	s.b.unregisterLocked(s) // closes the queue, which wakes up whoever waits for it
 	if s.interrupt != nil {
 		s.interrupt(ErrClosed)
 	}
+	return true
 }
 
 // Events yields the subscription's events and waits for more. IDs that only
@@ -215,10 +233,13 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) erro
 			// Slow is resumed in place: what follows is what a reconnect with
 			// the ID that was sent last would do.
 			s.b.stats.caughtUp.Add(1)
+			s.catching.Store(int64(s.b.age()))
+			s.logSlow(ctx, "it catches up")
 			s.stage, s.seen = resuming, 0
 			s.b.reregister(s)
 		case ErrSlow:
 			s.b.stats.disconnected.Add(1)
+			s.logSlow(ctx, "it is disconnected")
 			s.Close()
 			return err
 		case ErrClosed:
@@ -235,6 +256,7 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) erro
 				return err
 			}
 		}
+		s.catching.Store(-1)
 		err = s.drain(ctx, out, s.registration())
 	}
 }
@@ -244,6 +266,7 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) erro
 func (s *Subscription) account() {
 	if s.delivered > 0 {
 		s.b.stats.delivered.Add(s.delivered)
+		s.total.Add(s.delivered)
 		s.delivered = 0
 	}
 }
