@@ -50,6 +50,7 @@ type Broker struct {
 	stopReading context.CancelFunc // ends read
 	readDone    chan struct{}      // closed by read as it returns; closed from the start without a Follower
 	tickDone    chan struct{}      // closed by tick as it returns
+	retireDone  chan struct{}      // closed by retire as it returns
 
 	// The order lock. It guards what follows and the hand-over to the shards,
 	// and is never held over I/O. That a send to an inbox may wait under it is
@@ -65,10 +66,12 @@ type Broker struct {
 	reached  chan struct{} // closed once newest is not before last
 	serving  int           // subscriptions whose events somebody is taking right now
 	subs     map[*Subscription]struct{}
-	crowd    int // how many there were when the end began
+	callers  map[string]int // how many of subs each caller has, if there is a limit
+	crowd    int            // how many there were when the end began
 	interest map[string][]interest
 	shards   []*shard
 
+	ends  atomic.Int64 // calls of End; written under the order lock
 	stats counters
 }
 
@@ -111,6 +114,8 @@ func New(opts *Options) *Broker {
 		readDone:   make(chan struct{}),
 		tickDone:   make(chan struct{}),
 		spare:      make(chan task),
+		retireDone: make(chan struct{}),
+		callers:    make(map[string]int),
 		subs:       make(map[*Subscription]struct{}),
 		interest:   make(map[string][]interest),
 		shards:     make([]*shard, runtime.GOMAXPROCS(0)),
@@ -131,6 +136,7 @@ func New(opts *Options) *Broker {
 		go b.shards[i].run()
 	}
 	go b.tick(ctx)
+	go b.retire(ctx)
 	if b.follower != nil {
 		go b.read(ctx)
 	} else {

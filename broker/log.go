@@ -13,6 +13,8 @@ const (
 	endClosed ending = iota // Subscription.Close, or its own end
 	endClient
 	endBroker
+	endAge
+	endAsked
 )
 
 func (e ending) String() string {
@@ -21,6 +23,10 @@ func (e ending) String() string {
 		return "the client is gone"
 	case endBroker:
 		return "the broker is closed"
+	case endAge:
+		return "old enough"
+	case endAsked:
+		return "ended by the application"
 	default:
 		return "closed"
 	}

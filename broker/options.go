@@ -84,6 +84,25 @@ type Options struct {
 	// negative: no limit.
 	MaxSubscribers int
 
+	// MaxPerCaller bounds the HTTP subscribers of one Caller at once. Beyond it
+	// the answer is 429 with Retry-After, after which a browser's EventSource
+	// gives up until the page opens a new one. 0 or negative: no limit.
+	MaxPerCaller int
+
+	// Caller names who makes a request: for MaxPerCaller, and for those who look
+	// at [Broker.Subscribers]. "" has no limit. Nil: the remote IP address, of
+	// IPv6 its network of 64 bits. Behind a proxy that is the proxy's: then name
+	// the user, or what the proxy says in a header of its own making.
+	Caller func(*http.Request) string
+
+	// MaxAge is how long a stream lasts: after 80 to 100 % of it, at random so
+	// that those which began together do not come back together, the stream ends
+	// cleanly. Its client comes back and goes on after its cursor, perhaps at
+	// another server, and with Topics asked again. Streams whose clients have no
+	// cursor, because of NoPriming or a Store without IDs, miss what comes until
+	// they are back. 0 or negative: streams last for ever.
+	MaxAge time.Duration
+
 	// MaxTopics bounds the topics of one request to ServeHTTP, repetitions not
 	// counted. A request for more is refused with 400. 0: 100, negative: no
 	// limit.
@@ -136,6 +155,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if opts.Topics == nil {
 		opts.Topics = func(*http.Request) ([]string, error) { return nil, nil }
+	}
+	if opts.Caller == nil {
+		opts.Caller = remoteIP
 	}
 	if opts.Store == nil {
 		opts.Store = NewMemoryStore(nil)

@@ -17,7 +17,8 @@ import (
 // query parameter lastEventId.
 //
 // It answers 405 to methods other than GET and HEAD, 406 if the header Accept
-// excludes text/event-stream, 400 beyond [Options.MaxTopics], 503 with Retry-After beyond
+// excludes text/event-stream, 400 beyond [Options.MaxTopics], 429 with Retry-After
+// beyond [Options.MaxPerCaller], 503 with Retry-After beyond
 // [Options.MaxSubscribers] and while the Store fails, 500 if the
 // ResponseWriter cannot flush, and what Topics says. A Broker that shuts down
 // or is closed answers 200, a reconnection time, and the end, for browsers
@@ -57,6 +58,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 		b.deny(w, r, http.StatusNotAcceptable, nil)
 		return
 	}
+	ends := b.ends.Load()
 	topics, err := topicsOf(r)
 	if err != nil {
 		b.deny(w, r, statusOf(err), err)
@@ -70,9 +72,19 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 	}
 
 	g := newGuard(w, r, b.opts.WriteTimeout)
-	sub, err := b.subscribe(sse.LastEventID(r), &Subscription{topics: topics, guard: g, remote: r.RemoteAddr})
+	sub, err := b.subscribe(sse.LastEventID(r), &Subscription{
+		topics: topics,
+		guard:  g,
+		remote: r.RemoteAddr,
+		caller: b.opts.Caller(r),
+		until:  b.lifetime(),
+	}, ends)
 	switch {
-	case errors.Is(err, ErrFull):
+	case err == errEnded:
+		b.serveTopics(w, r, topicsOf) // who was let in may have been shut out since
+	case err == errCrowd:
+		b.later(w, r, http.StatusTooManyRequests, err)
+	case err == ErrFull:
 		b.unavailable(w, r, err)
 	case err != nil:
 		b.dismiss(w, r)
@@ -180,7 +192,7 @@ func (b *Broker) conclude(st *stream, err error) {
 		b.unavailable(st.guard, st.r, err)
 	case errors.Is(err, http.ErrNotSupported):
 		b.deny(st.guard, st.r, http.StatusInternalServerError, err)
-	case err == ErrClosed && b.isRefusing():
+	case err == ErrClosed:
 		b.dismiss(st.guard.ResponseWriter, st.r)
 	}
 	st.sub.Close()
@@ -198,11 +210,16 @@ func (b *Broker) deny(w http.ResponseWriter, r *http.Request, code int, err erro
 
 // unavailable asks a client to come back later, not all at once.
 func (b *Broker) unavailable(w http.ResponseWriter, r *http.Request, err error) {
-	w.Header().Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
-	b.deny(w, r, http.StatusServiceUnavailable, err)
+	b.later(w, r, http.StatusServiceUnavailable, err)
 }
 
-// dismiss answers a request to a Broker that has ended.
+func (b *Broker) later(w http.ResponseWriter, r *http.Request, code int, err error) {
+	w.Header().Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
+	b.deny(w, r, code, err)
+}
+
+// dismiss answers a request to a Broker that has ended, or that ended it before
+// its stream began.
 func (b *Broker) dismiss(w http.ResponseWriter, r *http.Request) {
 	opts := b.writerOptions()
 	opts.Retry = b.spreadRetry()

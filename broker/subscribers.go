@@ -8,6 +8,10 @@ type Subscriber struct {
 	// has it; "" in process.
 	Remote string
 
+	// Caller is what Options.Caller says of a subscriber over HTTP; "" in
+	// process.
+	Caller string
+
 	// Topics must not be changed.
 	Topics []string
 
@@ -81,7 +85,7 @@ func (b *Broker) report() []report {
 	all := make([]report, 0, len(b.subs))
 	asked := 0
 	for s := range b.subs {
-		all = append(all, report{Subscriber: Subscriber{Remote: s.remote, Topics: s.topics}, sub: s, reg: s.reg})
+		all = append(all, report{Subscriber: Subscriber{Remote: s.remote, Caller: s.caller, Topics: s.topics}, sub: s, reg: s.reg})
 		if len(all)-asked == few {
 			b.askLocked(all[asked:])
 			asked = len(all)

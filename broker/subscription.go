@@ -30,7 +30,9 @@ type Subscription struct {
 
 	// Of a subscriber over HTTP; set before anybody else sees s.
 	guard  *guard
-	remote string // the remote address
+	remote string        // the remote address
+	caller string        // see Options.Caller
+	until  time.Duration // when it is old enough, counted from Broker.born; 0: never
 
 	// What Subscribers tells. Durations count from Broker.born.
 	since    time.Duration
@@ -106,12 +108,17 @@ func (b *Broker) Subscribe(topics ...string) (*Subscription, error) {
 // lastEventID come first, or [Options.Gap] and all that is held if some of them
 // are gone. "" is Subscribe.
 func (b *Broker) Resume(lastEventID string, topics ...string) (*Subscription, error) {
-	return b.subscribe(lastEventID, &Subscription{topics: distinct(topics)})
+	return b.subscribe(lastEventID, &Subscription{topics: distinct(topics)}, unasked)
 }
 
+// unasked stands for the count of calls of End where nobody has been asked
+// whether there may be a subscription.
+const unasked = -1
+
 // subscribe opens s, which has its topics. With a guard, somebody serves it from
-// the start.
-func (b *Broker) subscribe(lastEventID string, s *Subscription) (*Subscription, error) {
+// the start. The topics are worth as much as the count of calls of End, from
+// before they were asked for: errEnded says that there were more since.
+func (b *Broker) subscribe(lastEventID string, s *Subscription, ends int64) (*Subscription, error) {
 	s.b, s.owed, s.since = b, true, b.age()
 	s.catching.Store(int64(s.since))
 	if lastEventID != "" {
@@ -127,6 +134,12 @@ func (b *Broker) subscribe(lastEventID string, s *Subscription) (*Subscription, 
 	}
 	if n := b.opts.MaxSubscribers; n > 0 && len(b.subs) >= n {
 		return nil, ErrFull
+	}
+	if ends != unasked && ends != b.ends.Load() {
+		return nil, errEnded
+	}
+	if err := b.admitLocked(s); err != nil {
+		return nil, err
 	}
 	b.subs[s] = struct{}{}
 	b.registerLocked(s)
@@ -156,6 +169,7 @@ func (s *Subscription) closeLocked(e ending) bool {
 	}
 	s.ending = e
 	delete(s.b.subs, s)
+	s.b.dischargeLocked(s)
 	s.b.unregisterLocked(s) // closes the queue, which wakes up whoever waits for it
 	if s.interrupt != nil {
 		s.interrupt(ErrClosed)
