@@ -83,7 +83,7 @@ type interest struct {
 }
 
 type counters struct {
-	published, delivered, dropped, caughtUp, disconnected, gaps, bytes atomic.Uint64
+	published, delivered, dropped, caughtUp, disconnected, gaps, bytes, conflated atomic.Uint64
 }
 
 // Stats are figures about a [Broker] since New. They marshal to JSON, so that
@@ -98,6 +98,7 @@ type Stats struct {
 	Disconnected uint64 // subscriptions that ended with ErrSlow
 	Gaps         uint64 // Gap events that subscribers took or were sent
 	Bytes        uint64 // bytes of streams that were written to HTTP subscribers: all but the header, and HTTP's own framing
+	Conflated    uint64 // events that were replaced under Conflate, once for each queue
 }
 
 // New returns a Broker with the settings of opts; nil is all defaults. Whoever
@@ -160,5 +161,6 @@ func (b *Broker) Stats() Stats {
 		Disconnected: b.stats.disconnected.Load(),
 		Gaps:         b.stats.gaps.Load(),
 		Bytes:        b.stats.bytes.Load(),
+		Conflated:    b.stats.conflated.Load(),
 	}
 }

@@ -21,7 +21,7 @@ func ExampleBroker_Stats() {
 	}
 	fmt.Println(expvar.Get("fanfare"))
 	// Output:
-	// {"Subscribers":0,"Published":1,"Delivered":0,"Dropped":0,"CaughtUp":0,"Disconnected":0,"Gaps":0,"Bytes":0}
+	// {"Subscribers":0,"Published":1,"Delivered":0,"Dropped":0,"CaughtUp":0,"Disconnected":0,"Gaps":0,"Bytes":0,"Conflated":0}
 }
 
 // A producer that works only while somebody watches.

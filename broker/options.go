@@ -30,6 +30,14 @@ const (
 	// DropNewest discards the event being published. [Options.Gap] takes the
 	// place of the events that are missing.
 	DropNewest
+
+	// Conflate discards queued events that a later one with the same key
+	// replaces, see [Options.Key]: for prices and positions, where only the
+	// newest counts. What was replaced is not missing, so there is no Gap. If
+	// there is nothing to replace, as the queue is full of events with different
+	// keys, or without one, it is as under CatchUp: nothing is lost, and the
+	// subscriber may be sent what was replaced after all.
+	Conflate
 )
 
 // Options are the settings of a [Broker]. The zero value, and a nil *Options,
@@ -78,6 +86,13 @@ type Options struct {
 
 	// Slow says what happens when either limit makes a queue full.
 	Slow SlowPolicy
+
+	// Key returns the key of an event under [Conflate]; "" is none. It is called
+	// once for each event, before the event has an ID of the Store, by Publish
+	// or, with a [Follower], when it is read. Keys of a subscriber's different
+	// topics are not kept apart. It must not change the topics, which are
+	// sorted. Nil: no event has one.
+	Key func(ev sse.Event, topics []string) string
 
 	// MaxSubscribers bounds the subscriptions that are open at once. Beyond it
 	// Subscribe returns [ErrFull], and HTTP answers 503 with Retry-After. 0 or
@@ -155,6 +170,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if opts.Topics == nil {
 		opts.Topics = func(*http.Request) ([]string, error) { return nil, nil }
+	}
+	if opts.Key == nil || opts.Slow != Conflate {
+		opts.Key = func(sse.Event, []string) string { return "" }
 	}
 	if opts.Caller == nil {
 		opts.Caller = remoteIP

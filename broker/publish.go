@@ -31,6 +31,10 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 		return "", err
 	}
 	topics = distinct(topics)
+	key := ""
+	if b.follower == nil {
+		key = b.opts.Key(ev, topics) // before there is a lock
+	}
 	if err := b.lockPublishing(ctx); err != nil {
 		return "", err
 	}
@@ -55,7 +59,7 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 	if b.follower != nil {
 		return ev.ID, nil // read hands it over when its turn comes
 	}
-	f, err := newFrame(ev, topics)
+	f, err := newFrame(ev, topics, key)
 	if err != nil {
 		return "", fmt.Errorf("broker: the Store gave an unusable ID: %w", err)
 	}
@@ -64,12 +68,12 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 }
 
 // newFrame encodes ev.
-func newFrame(ev sse.Event, topics []string) (*frame, error) {
+func newFrame(ev sse.Event, topics []string, key string) (*frame, error) {
 	data, err := ev.AppendTo(nil)
 	if err != nil {
 		return nil, err
 	}
-	return &frame{event: ev, data: data, topics: topics}, nil
+	return &frame{event: ev, data: data, topics: topics, key: key}, nil
 }
 
 // handOver makes f the newest event and hands it to the shards that have

@@ -75,8 +75,11 @@ func (s *shard) emit(r *registration) {
 
 // push queues b for r or, if r's queue is full, does what the slow policy says.
 func (s *shard) push(r *registration, b *batch) {
-	if s.slow == DropOldest {
+	switch s.slow {
+	case DropOldest:
 		s.makeRoom(r, b)
+	case Conflate:
+		s.conflate(r, b)
 	}
 	n := r.count
 	for b != nil && !s.fits(r, b) {
@@ -180,6 +183,16 @@ func (s *shard) gap(o op) {
 			}
 			r.last = o.mark.frame
 			r.count++
+			if s.slow == Conflate { // counts may go back, so missed would be wrong
+				s.conflate(r, o.mark)
+				if s.fits(r, o.mark) {
+					s.put(r, item{o.mark, r.count})
+				} else {
+					r.behind = true
+					s.drop(r)
+				}
+				continue
+			}
 			// First, so that a subscriber that empties its queue now finds it.
 			// Behind events there is no mark: what is dropped behind that
 			// would be a gap of its own, though it is the same hole.

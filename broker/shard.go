@@ -13,6 +13,7 @@ type frame struct {
 	event  sse.Event
 	data   []byte // the encoded event
 	topics []string
+	key    string // under Conflate: which event this one may replace; "": none
 }
 
 // An item is a place in a queue.
@@ -89,6 +90,10 @@ type shard struct {
 	ended  bool
 	socket socketWriter
 
+	// Of conflate, empty in between.
+	items []item
+	newer map[string]struct{} // keys
+
 	// What is gathered until the next flush.
 	dirty  []*registration // those that have a batch, and some that had one
 	empty  batch           // the root of the tree
@@ -131,8 +136,9 @@ func newShard(opts *Options, stats *counters, born time.Time) *shard {
 		stats:      stats,
 		born:       born,
 		index:      make(map[string][]entry),
+		newer:      make(map[string]struct{}),
 	}
-	if s.slow == DropOldest {
+	if s.slow == DropOldest || s.slow == Conflate {
 		s.maxEvents = 1 // what was queued together could only be dropped together
 	}
 	return s

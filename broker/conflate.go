@@ -1,0 +1,61 @@
+package broker
+
+// conflate makes room in r's queue for b, if it is full, by what [Conflate]
+// allows: of several queued events with one key only the newest stays, and none
+// with the key of b.
+//
+// All that is queued is taken out for it and what stays is put back. Meanwhile
+// the subscriber may find the queue empty, and what it has taken before came
+// before. A queue of slots that could be taken from the middle would cost each
+// subscriber that is not slow as much as one that is; so a slow one pays for it,
+// some microseconds for each event that comes while its queue is full.
+//
+// What is taken out is not missing, so those behind it are counted anew.
+func (s *shard) conflate(r *registration, b *batch) {
+	if s.fits(r, b) {
+		return
+	}
+	items := s.items[:0]
+	for len(r.queue) > 0 { // the subscriber may be faster
+		select {
+		case it := <-r.queue:
+			items = append(items, it)
+		default:
+		}
+	}
+	if key := b.frame.key; key != "" {
+		s.newer[key] = struct{}{}
+	}
+	for i := len(items) - 1; i >= 0; i-- {
+		old := items[i].batch
+		if old.frame.key == "" {
+			continue
+		}
+		if _, ok := s.newer[old.frame.key]; ok {
+			r.leave(old.events, old.size)
+			items[i].batch = nil
+		}
+		s.newer[old.frame.key] = struct{}{}
+	}
+	var replaced uint64
+	r.first = 0 // what was queued when the queue was empty may be gone
+	for _, it := range items {
+		if it.batch == nil {
+			replaced++
+			continue
+		}
+		if r.first == 0 && it.batch.events > 0 {
+			r.first = r.taken.Load() + uint64(it.batch.size)
+		}
+		it.n -= replaced
+		r.queue <- it // there is room, and nobody else sends
+	}
+	if !r.waits {
+		s.nudge(r) // it may have been parked with the queue empty
+	}
+	r.count -= replaced
+	s.stats.conflated.Add(replaced)
+	clear(items)
+	clear(s.newer)
+	s.items = items
+}
