@@ -85,7 +85,11 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 			s.rest[last] = nil
 			s.rest = s.rest[:last]
 			reg.leave(1, len(f.data))
-			if !s.isBehind(f.event.ID) { // else handed out by a Broker that was ahead of this one
+			switch {
+			case s.isBehind(f.event.ID): // handed out by a Broker that was ahead of this one
+			case !s.wants(reg, f, s.seen-uint64(last)):
+				s.moveTo(f.event.ID)
+			default:
 				err = s.hand(out, f.event)
 			}
 		} else {

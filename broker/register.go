@@ -22,7 +22,7 @@ func (b *Broker) registerLocked(s *Subscription) {
 		r.busy.Store(1) // it is the turn of whoever serves it
 	}
 	r.shard.load++
-	for _, topic := range r.topics {
+	for _, topic := range s.topics {
 		b.changeInterestLocked(topic, r.shard, +1)
 	}
 	s.reg = r
@@ -38,7 +38,7 @@ func (b *Broker) unregisterLocked(s *Subscription) {
 	}
 	s.reg = nil
 	r.shard.load--
-	for _, topic := range r.topics {
+	for _, topic := range s.topics {
 		b.changeInterestLocked(topic, r.shard, -1)
 	}
 	r.shard.send(op{do: (*shard).unregister, reg: r})
@@ -49,6 +49,7 @@ func (b *Broker) reregister(s *Subscription) {
 	b.order.Lock()
 	defer b.order.Unlock()
 	b.unregisterLocked(s)
+	s.settleLocked()
 	b.registerLocked(s)
 }
 

@@ -65,8 +65,27 @@ func (s *Subscription) catchUp(ctx context.Context, out outlet) error {
 	if err != nil {
 		return err
 	}
-	q := Query{Through: through, Topics: s.topics}
-	err = nil
+	for {
+		topics, end, ok := s.stretch()
+		if !ok {
+			end = through
+		}
+		if err := s.catchUpThrough(ctx, out, end, topics); err != nil || s.stage == live {
+			return err
+		}
+		if !ok {
+			return s.arrive(out, through)
+		}
+		s.endStretch(end)
+	}
+}
+
+// catchUpThrough is catchUp as far as its topics stay the same.
+func (s *Subscription) catchUpThrough(ctx context.Context, out outlet, through string, topics []string) (err error) {
+	if len(topics) == 0 {
+		return nil
+	}
+	q := Query{Through: through, Topics: topics}
 	switch s.stage {
 	case fresh:
 		if ok, err := s.present(out, through); ok || err != nil {
@@ -87,16 +106,14 @@ func (s *Subscription) catchUp(ctx context.Context, out outlet) error {
 			err = s.pass(ctx, out, q)
 		}
 	case lost:
-		q.After = s.position
-		err = s.pass(ctx, out, q)
+		if q.After = s.position; q.After == "" || q.After != through {
+			err = s.pass(ctx, out, q)
+		}
 	}
 	for err == ErrGap {
-		err = s.startOver(ctx, out, through)
+		err = s.startOver(ctx, out, through, topics)
 	}
-	if err != nil || s.stage == live {
-		return err
-	}
-	return s.arrive(out, through)
+	return err
 }
 
 // target returns the ID at which the queue takes over.
@@ -153,7 +170,7 @@ func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
 // startOver tells the Gap, and hands out the state or else all that is held.
 // The error is that of pass: events may be evicted while those before them are
 // handed out, which is a gap of its own.
-func (s *Subscription) startOver(ctx context.Context, out outlet, through string) error {
+func (s *Subscription) startOver(ctx context.Context, out outlet, through string, topics []string) error {
 	s.stage, s.position = lost, ""
 	if err := s.tell(out); err != nil {
 		return err
@@ -161,7 +178,7 @@ func (s *Subscription) startOver(ctx context.Context, out outlet, through string
 	if ok, err := s.present(out, through); ok || err != nil {
 		return err
 	}
-	err := s.pass(ctx, out, Query{Through: through, Topics: s.topics})
+	err := s.pass(ctx, out, Query{Through: through, Topics: topics})
 	if err == ErrGap && s.position == "" {
 		return &storeError{err} // from the oldest on there can be no gap; do not spin
 	}

@@ -29,9 +29,8 @@ type item struct {
 // indexed under and its queue. It ends for good when the queue is closed;
 // a subscription that goes on after that has a new one.
 type registration struct {
-	topics []string
-	shard  *shard
-	sub    *Subscription
+	shard *shard
+	sub   *Subscription
 
 	// queue is made and sent to by the shard alone, which is also its only
 	// closer; under DropOldest the shard receives from it, too. Closed, it tells
@@ -47,7 +46,8 @@ type registration struct {
 	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
 
 	// Owned by the shard; behind may be read once the queue is closed.
-	slots  []int         // the places in the index: slots[i] is that in the list of topics[i]
+	topics []string      // the subscription's, or a copy
+	slots  []int         // the places in the index: slots[i] is that in the list of topics[i]; nil once it has none
 	last   *frame        // the newest frame that was for this registration
 	batch  *batch        // what has come since the last flush; nil: nothing
 	count  uint64        // item.n of the newest event
@@ -87,6 +87,7 @@ type shard struct {
 
 	// Owned by run.
 	index  map[string][]entry
+	bare   map[*registration]struct{} // those without a topic
 	ended  bool
 	socket socketWriter
 
@@ -137,6 +138,7 @@ func newShard(opts *Options, stats *counters, born time.Time) *shard {
 		born:       born,
 		index:      make(map[string][]entry),
 		newer:      make(map[string]struct{}),
+		bare:       make(map[*registration]struct{}),
 	}
 	if s.slow == DropOldest || s.slow == Conflate {
 		s.maxEvents = 1 // what was queued together could only be dropped together
@@ -199,6 +201,30 @@ func (s *shard) register(o op) {
 	}
 }
 
+// list puts r into the list of a further topic.
+func (s *shard) list(r *registration, topic string) {
+	list := s.index[topic]
+	s.index[topic] = append(list, entry{r, len(r.topics)})
+	r.topics = append(r.topics, topic)
+	r.slots = append(r.slots, len(list))
+}
+
+// unlist takes r out of the list of r.topics[i].
+func (s *shard) unlist(r *registration, i int) {
+	topic, at := r.topics[i], r.slots[i]
+	list := s.index[topic]
+	end := len(list) - 1
+	moved := list[end]
+	list[at] = moved
+	moved.reg.slots[moved.slot] = at
+	list[end] = entry{}
+	if end == 0 {
+		delete(s.index, topic)
+	} else {
+		s.index[topic] = list[:end]
+	}
+}
+
 // unregister ends a registration, unless the shard has ended it before.
 func (s *shard) unregister(o op) {
 	if o.reg.slots != nil {
@@ -210,19 +236,10 @@ func (s *shard) unregister(o op) {
 // readable.
 func (s *shard) drop(r *registration) {
 	r.batch = nil
-	for i, topic := range r.topics {
-		list, at := s.index[topic], r.slots[i]
-		end := len(list) - 1
-		moved := list[end]
-		list[at] = moved
-		moved.reg.slots[moved.slot] = at
-		list[end] = entry{}
-		if end == 0 {
-			delete(s.index, topic)
-		} else {
-			s.index[topic] = list[:end]
-		}
+	for i := range r.topics {
+		s.unlist(r, i)
 	}
+	delete(s.bare, r)
 	r.slots = nil
 	if r.waits {
 		close(r.queue)
@@ -260,6 +277,9 @@ func (s *shard) end(op) {
 		for list := s.index[topic]; len(list) > 0; list = s.index[topic] {
 			s.drop(list[len(list)-1].reg)
 		}
+	}
+	for r := range s.bare {
+		s.drop(r)
 	}
 	s.dispatch()
 	if s.errands != nil {

@@ -13,13 +13,14 @@ import (
 
 // A Subscription is one subscriber's handle: what it has got so far, and its
 // place among the others. [Broker.Subscribe] and [Broker.Resume] return it.
-// Close may be called concurrently with everything; Events is for one goroutine
+// Close, Add and Remove may be called concurrently with everything; Events is for one goroutine
 // at a time.
 type Subscription struct {
-	b      *Broker
-	topics []string
+	b       *Broker
+	changes atomic.Pointer[changes] // of the topics; nil: none so far
 
 	// Guarded by the order lock.
+	topics    []string      // never changed in place; those over HTTP are the same for ever
 	reg       *registration // the current one; nil once nobody can register
 	through   string        // newest at the time of reg: what came before is in the Store, the rest in the queue
 	known     bool          // through is known; it is not before the Broker has started
@@ -249,8 +250,8 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) erro
 			s.b.stats.caughtUp.Add(1)
 			s.catching.Store(int64(s.b.age()))
 			s.logSlow(ctx, "it catches up")
-			s.stage, s.seen = resuming, 0
 			s.b.reregister(s)
+			s.stage, s.seen = resuming, 0
 		case ErrSlow:
 			s.b.stats.disconnected.Add(1)
 			s.logSlow(ctx, "it is disconnected")
@@ -266,7 +267,10 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) erro
 			return context.Cause(ctx)
 		}
 		if s.stage != live {
-			if err := s.replay(ctx, out); err != nil {
+			if err = s.replay(ctx, out); err == errChanged {
+				err = nil // it goes on where it was
+				continue
+			} else if err != nil {
 				return err
 			}
 		}

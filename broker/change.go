@@ -1,0 +1,250 @@
+package broker
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// A subscription whose topics have changed has epochs: stretches of the one
+// order of events, with the topics of each. A new one begins with every Add, at
+// the newest ID. Remove takes its topics out of all of them, so that what is
+// queued or stored from before is not handed out, also if they are added again.
+//
+// Where an epoch begins in the queue, the shard says by a count, as it has the
+// topics from then on; where it begins in the Store, its ID says. Which of them
+// it is turns out when the queue is closed as it was full:
+//
+//   - The shard has counted, and the queue held all before it: the subscriber
+//     has passed it. If nothing came after it, the position is that ID, or the
+//     replay would bring what was published on the new topics before.
+//   - The queue was closed already: the replay goes through that ID with the
+//     old topics, and on with the new ones.
+//
+// An Add after that is about the next registration.
+type changes struct {
+	mu     sync.Mutex // guards what follows; locked after the order lock
+	epochs []*epoch   // the one that the subscriber is in, and those to come
+}
+
+type epoch struct {
+	after  string   // the newest ID when it began; "" if that was not known yet
+	topics []string // without those that were removed since
+
+	reg   *registration // in whose queue it begins; nil: it does in the Store
+	count atomic.Uint64 // item.n of the last event before it in that queue
+}
+
+// uncounted is the count of an epoch that begins in no queue, or not yet.
+const uncounted = math.MaxUint64
+
+// errChanged ends a replay that may be about topics which were removed.
+var errChanged = errors.New("broker: topics changed")
+
+// Add subscribes to further topics, from now on: no earlier event on them is
+// ever yielded for it, also not while the Subscription catches up. Topics that
+// it has already stay as they are; without any, nothing changes. The slice is
+// not kept. The error is [ErrClosed], and then nothing was added.
+//
+// Add and Remove may be called in a loop over Events and from any other
+// goroutine.
+func (s *Subscription) Add(topics ...string) error {
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	if s.closed.Load() || s.b.isRefusing() {
+		return ErrClosed
+	}
+	added := slices.DeleteFunc(slices.Clone(topics), func(t string) bool { return slices.Contains(s.topics, t) })
+	slices.Sort(added)
+	if added = slices.Compact(added); len(added) > 0 {
+		s.changeLocked(slices.Concat(s.topics, added), added, nil)
+	}
+	return nil
+}
+
+// Remove ends the subscription to topics: once it has returned, Events yields
+// nothing that was published on them alone, but for the event it is just about
+// to yield if Remove is called in another goroutine. A Subscription without
+// topics stays open, and gets nothing until Add.
+func (s *Subscription) Remove(topics ...string) {
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	left, removed := without(s.topics, topics), []string(nil)
+	for _, t := range s.topics {
+		if !slices.Contains(left, t) {
+			removed = append(removed, t)
+		}
+	}
+	if len(removed) == 0 || s.closed.Load() {
+		return
+	}
+	s.changeLocked(left, nil, removed)
+	if s.interrupt != nil {
+		s.interrupt(errChanged)
+	}
+}
+
+// changeLocked gives s its new topics: those that were added and not removed,
+// as one of the two is nil.
+func (s *Subscription) changeLocked(topics, added, removed []string) {
+	c := s.changes.Load()
+	if c == nil {
+		c = &changes{epochs: []*epoch{{topics: s.topics}}}
+		s.changes.Store(c)
+	}
+	s.topics = topics
+	var e *epoch
+	if added != nil {
+		e = &epoch{after: s.b.newest, topics: topics, reg: s.reg}
+		e.count.Store(uncounted)
+	}
+	c.change(e, removed)
+	r := s.reg
+	if r == nil {
+		return
+	}
+	for _, t := range added {
+		s.b.changeInterestLocked(t, r.shard, +1)
+	}
+	for _, t := range removed {
+		s.b.changeInterestLocked(t, r.shard, -1)
+	}
+	r.shard.send(op{reg: r, do: func(s *shard, o op) { s.change(o.reg, added, removed, e) }})
+}
+
+// change takes removed out of all epochs, and appends e unless it is nil.
+func (c *changes) change(e *epoch, removed []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.epochs {
+		e.topics = without(e.topics, removed)
+	}
+	if e == nil {
+		return
+	}
+	// An epoch in which nothing was queued is none, or whoever changes topics
+	// all day long without an event would have more and more of them.
+	for i := len(c.epochs) - 1; i >= 2; i-- {
+		n := c.epochs[i].count.Load()
+		if n != uncounted && n == c.epochs[i-1].count.Load() && c.epochs[i].reg == c.epochs[i-1].reg {
+			c.epochs = slices.Delete(c.epochs, i-1, i)
+		}
+	}
+	c.epochs = append(c.epochs, e)
+}
+
+// wants reports whether the event that is number n in the queue of r is to be
+// handed out.
+func (s *Subscription) wants(r *registration, f *frame, n uint64) bool {
+	c := s.changes.Load()
+	if c == nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.epochs) > 1 && c.epochs[1].reg == r && c.epochs[1].count.Load() < n {
+		c.epochs = c.epochs[1:]
+	}
+	return slices.ContainsFunc(f.topics, func(t string) bool { return slices.Contains(c.epochs[0].topics, t) })
+}
+
+// settleLocked is called when the queue was full and has been emptied, before
+// there is another one: what has been passed is over, the rest is in the Store.
+func (s *Subscription) settleLocked() {
+	c := s.changes.Load()
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.epochs) > 1 && c.epochs[1].count.Load() <= s.seen {
+		if c.epochs[1].count.Load() == s.seen {
+			s.moveTo(s.b.beginning(c.epochs[1]))
+		}
+		c.epochs = c.epochs[1:]
+	}
+	for _, e := range c.epochs[1:] {
+		e.reg = nil
+	}
+}
+
+// beginning returns the ID after which e begins. While it was not known no event
+// was handed over.
+func (b *Broker) beginning(e *epoch) string {
+	if e.after == "" {
+		return b.origin
+	}
+	return e.after
+}
+
+// moveTo says that everything up to id is done.
+func (s *Subscription) moveTo(id string) {
+	if id != "" && !s.isBehind(id) {
+		s.position = id
+	}
+}
+
+// stretch returns the topics of the replay from here on, and, unless they are
+// those through its end, up to which ID.
+func (s *Subscription) stretch() (topics []string, through string, ok bool) {
+	s.b.order.Lock()
+	defer s.b.order.Unlock()
+	c := s.changes.Load()
+	if c == nil {
+		return s.topics, "", false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.epochs) > 1 && c.epochs[1].reg == nil {
+		return c.epochs[0].topics, s.b.beginning(c.epochs[1]), true
+	}
+	return c.epochs[0].topics, "", false
+}
+
+// endStretch goes on with the next one.
+func (s *Subscription) endStretch(through string) {
+	s.moveTo(through)
+	c := s.changes.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epochs = c.epochs[1:]
+}
+
+// change changes the topics of r from here on, which is where e begins.
+func (s *shard) change(r *registration, added, removed []string, e *epoch) {
+	if r.slots != nil {
+		s.emit(r) // was gathered before
+	}
+	if r.slots == nil {
+		return
+	}
+	if e != nil {
+		e.count.Store(r.count)
+	}
+	r.topics = slices.Clone(r.topics) // has been the subscription's, too
+	for _, t := range removed {
+		i := slices.Index(r.topics, t)
+		s.unlist(r, i)
+		last := len(r.topics) - 1
+		if i != last {
+			r.topics[i], r.slots[i] = r.topics[last], r.slots[last]
+			s.index[r.topics[i]][r.slots[i]].slot = i
+		}
+		r.topics, r.slots = r.topics[:last], r.slots[:last]
+	}
+	for _, t := range added {
+		s.list(r, t)
+	}
+	if len(r.topics) == 0 {
+		s.bare[r] = struct{}{}
+	} else {
+		delete(s.bare, r)
+	}
+}
+
+// without returns a copy of topics without those that were removed.
+func without(topics, removed []string) []string {
+	return slices.DeleteFunc(slices.Clone(topics), func(t string) bool { return slices.Contains(removed, t) })
+}
