@@ -52,7 +52,7 @@ func TestSubscribersTellsWhoIsThereAndWhoIsSlow(t *testing.T) {
 		assert.Equal(t, []broker.Subscriber{
 			{Topics: []string{"a", "b"}, Since: began, Queued: 4, QueuedBytes: 4 * size, Dropped: 3,
 				Lag: 3 * time.Second, CatchingUp: true}, // nobody has ranged over it yet
-			{Remote: "192.0.2.1:1234", Topics: []string{"a"}, Since: began.Add(time.Second), Delivered: 1},
+			{Remote: "192.0.2.1:1234", Caller: "192.0.2.1", Topics: []string{"a"}, Since: began.Add(time.Second), Delivered: 1},
 		}, subscribers(b))
 
 		got, err := pending(t, slow)
@@ -264,7 +264,7 @@ func TestWhoIsThereCanBeAskedAtAnyTime(t *testing.T) {
 	busy(func() {
 		sub, err := b.Subscribe("a")
 		if assert.NoError(t, err) {
-			for range sub.Events(t.Context()) {
+			for range sub.Events(ctx) {
 				break
 			}
 			sub.Close()
