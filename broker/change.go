@@ -136,12 +136,9 @@ func (c *changes) change(e *epoch, removed []string) {
 }
 
 // wants reports whether the event that is number n in the queue of r is to be
-// handed out.
+// handed out, though topics have changed.
 func (s *Subscription) wants(r *registration, f *frame, n uint64) bool {
 	c := s.changes.Load()
-	if c == nil {
-		return true
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.epochs) > 1 && c.epochs[1].reg == r && c.epochs[1].count.Load() < n {

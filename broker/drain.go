@@ -87,7 +87,7 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 			reg.leave(1, len(f.data))
 			switch {
 			case s.isBehind(f.event.ID): // handed out by a Broker that was ahead of this one
-			case !s.wants(reg, f, s.seen-uint64(last)):
+			case s.changes.Load() != nil && !s.wants(reg, f, s.seen-uint64(last)):
 				s.moveTo(f.event.ID)
 			default:
 				err = s.hand(out, f.event)

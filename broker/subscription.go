@@ -25,8 +25,8 @@ type Subscription struct {
 	through   string        // newest at the time of reg: what came before is in the Store, the rest in the queue
 	known     bool          // through is known; it is not before the Broker has started
 	serving   bool
-	interrupt context.CancelCauseFunc // ends the replay under way, if any
 	ending    ending                  // who closed it
+	interrupt context.CancelCauseFunc // ends the replay under way, if any
 	closed    atomic.Bool             // set under the order lock
 
 	// Of a subscriber over HTTP; set before anybody else sees s.
@@ -56,8 +56,8 @@ type Subscription struct {
 	seen      uint64   // item.n of the newest item of the current registration
 	ahead     bool     // of this Broker, which lags behind the one the subscriber was on before
 	owed      bool     // the replay ends with a block that sets the ID to through
-	delivered uint64   // events since the last flush
 	wasSlow   bool     // that is in the log
+	delivered uint64   // events since the last flush
 }
 
 // stage is where in the fixed order of a stream a subscription stands.
