@@ -41,12 +41,14 @@ func TestThePageIsFedWhatTheBrokerDoes(t *testing.T) {
 	url, stop := start(t, settings{clients: 5, slow: 1, rate: 200})
 	var slow []who
 	var last moment
+	seen := 0
 	for ev, err := range client.New(url+"events?topic=figures", nil).Events(t.Context()) {
 		require.NoError(t, err)
 		var m moment
 		require.NoError(t, json.Unmarshal([]byte(ev.Data), &m))
 		require.Greater(t, m.Time, last.Time)
 		last = m
+		seen++
 		if len(m.Slowest) > 0 && m.Slowest[0].Queued > 0 {
 			slow = m.Slowest
 		}
@@ -69,7 +71,7 @@ func TestThePageIsFedWhatTheBrokerDoes(t *testing.T) {
 			past++
 		}
 	}
-	assert.GreaterOrEqual(t, past, 2)
+	assert.GreaterOrEqual(t, past, seen)
 	require.NoError(t, stop())
 }
 
