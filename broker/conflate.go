@@ -4,24 +4,25 @@ package broker
 // allows: of several queued events with one key only the newest stays, and none
 // with the key of b.
 //
-// All that is queued is taken out for it and what stays is put back. Meanwhile
-// the subscriber may find the queue empty, and what it has taken before came
-// before. A queue of slots that could be taken from the middle would cost each
-// subscriber that is not slow as much as one that is; so a slow one pays for it,
-// some microseconds for each event that comes while its queue is full.
+// All that is queued is taken out for it and what stays is put back, while the
+// subscriber may not take any: it would get a later event before an earlier one.
+// A queue of slots that could be taken from the middle would cost each subscriber
+// that is not slow as much as one that is; so a slow one pays for it, some
+// microseconds for each event that comes while its queue is full.
 //
 // What is taken out is not missing, so those behind it are counted anew.
 func (s *shard) conflate(r *registration, b *batch) {
 	if s.fits(r, b) {
 		return
 	}
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	if r.waiting {
+		return // it found the queue empty a moment ago, and is about to take what has come since
+	}
 	items := s.items[:0]
-	for len(r.queue) > 0 { // the subscriber may be faster
-		select {
-		case it := <-r.queue:
-			items = append(items, it)
-		default:
-		}
+	for len(r.queue) > 0 {
+		items = append(items, <-r.queue)
 	}
 	if key := b.frame.key; key != "" {
 		s.newer[key] = struct{}{}

@@ -61,7 +61,7 @@ func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration)
 		// Not a select: all there is to wait for comes through the queue, see
 		// [shard.wake], and that costs half as much.
 		var ok bool
-		if s.held, ok = <-reg.queue; !ok {
+		if s.held, ok = reg.await(); !ok {
 			return s.reason(out, reg)
 		}
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,11 @@ type registration struct {
 
 	busy    atomic.Int64 // whose turn it is: see turn.go
 	carried item         // of whose turn it is
+
+	// Under Conflate, held while an item is taken: the one lock that a shard
+	// takes, for as long as it looks through one queue.
+	taking  sync.Mutex
+	waiting bool // a loop over Events waits for the queue, or will in a moment; guarded by taking
 
 	took   atomic.Uint64 // events that have left the queue
 	taken  atomic.Uint64 // their bytes

@@ -69,10 +69,31 @@ func (r *registration) receive(seen int64) (it item, closed bool) {
 	if seen < 2 && !r.waits {
 		return item{}, false
 	}
+	if r.shard.slow == Conflate {
+		r.taking.Lock()
+		defer r.taking.Unlock()
+	}
 	select {
 	case it, ok := <-r.queue:
 		return it, !ok
 	default:
 		return item{}, false
 	}
+}
+
+// await returns the next item, however long it takes; not ok: there is none, and
+// never will be.
+func (r *registration) await() (it item, ok bool) {
+	if r.shard.slow == Conflate {
+		r.setWaiting(true)
+		defer r.setWaiting(false)
+	}
+	it, ok = <-r.queue
+	return it, ok
+}
+
+func (r *registration) setWaiting(waiting bool) {
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	r.waiting = waiting
 }
