@@ -19,10 +19,9 @@ import (
 // end; another one serves the stream while there is something to wait for, see
 // [Subscription.resume]; in between the shard writes to it.
 type line struct {
-	conn    net.Conn
-	raw     syscall.RawConn
-	guard   *guard
-	timeout time.Duration // per write; negative: none
+	conn  net.Conn
+	raw   syscall.RawConn
+	guard *guard
 
 	// Owned by whoever owns the socket.
 	rest []byte // the end of a chunk that the shard could not write
@@ -36,7 +35,7 @@ var errParked = errors.New("broker: parked")
 
 // detach takes the connection over from net/http and sends the response header.
 // It returns nil, having done nothing, where that is not possible.
-func detach(g *guard, r *http.Request, timeout time.Duration) (*line, error) {
+func detach(g *guard, r *http.Request) (*line, error) {
 	if r.TLS != nil || !r.ProtoAtLeast(1, 1) || r.ProtoMajor != 1 {
 		return nil, nil
 	}
@@ -48,7 +47,7 @@ func detach(g *guard, r *http.Request, timeout time.Duration) (*line, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &line{conn: conn, guard: g, timeout: timeout}
+	l := &line{conn: conn, guard: g}
 	if c, ok := conn.(syscall.Conn); ok {
 		l.raw, _ = c.SyscallConn() // without it the shard leaves the socket alone
 	}
@@ -83,24 +82,16 @@ func (l *line) Write(p []byte) (int, error) {
 // Flush does nothing: Write does not hold anything back.
 func (l *line) Flush() error { return nil }
 
-// write writes p after what the shard left, with a deadline for each 64 KiB as
-// in [sse.Writer].
+// write writes p after what the shard left.
 func (l *line) write(p []byte) error {
 	for _, data := range [][]byte{l.rest, p} {
-		for len(data) > 0 && l.err == nil {
-			part := data[:min(len(data), 64<<10)]
-			data = data[len(part):]
-			if l.timeout > 0 {
-				l.err = l.guard.SetWriteDeadline(time.Now().Add(l.timeout))
-			}
-			if l.err == nil {
-				_, l.err = l.conn.Write(part)
-			}
+		if l.err == nil {
+			l.err = l.guard.write(l.conn, data)
 		}
 	}
 	l.rest = nil
-	if l.err == nil && l.timeout > 0 {
-		l.err = l.guard.SetWriteDeadline(time.Time{})
+	if l.err == nil {
+		l.err = l.guard.disarm()
 	}
 	return l.err
 }
