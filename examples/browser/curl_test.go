@@ -22,7 +22,7 @@ func TestCurlShowsTheStreamAsItIs(t *testing.T) {
 		header string
 	}{
 		"over HTTP/1.0": {args: []string{"--http1.0"}, header: "HTTP/1.0 200 OK\n"},
-		"over HTTP/1.1": {header: "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n"},
+		"over HTTP/1.1": {header: "HTTP/1.1 200 OK\nConnection: close\n"},
 		"over HTTP/1.1, detached": {detach: true,
 			header: "HTTP/1.1 200 OK\nConnection: close\nTransfer-Encoding: chunked\n"},
 		"over HTTP/2 without TLS": {args: []string{"--http2-prior-knowledge"}, header: "HTTP/2 200\n"},

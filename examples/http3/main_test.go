@@ -96,7 +96,8 @@ func TestOverTCPThereIsHTTP2AndWordOfHTTP3(t *testing.T) {
 func TestTheEndOfTheServerEndsStreamsCleanly(t *testing.T) {
 	server, stop := start(t, 10*time.Millisecond)
 	transport, _ := newTransport(t)
-	var reading sync.WaitGroup
+	var reading, begun sync.WaitGroup
+	begun.Add(20)
 	for range 20 {
 		resp, err := (&http.Client{Transport: transport}).Get("https://" + server + "/events")
 		require.NoError(t, err)
@@ -105,12 +106,14 @@ func TestTheEndOfTheServerEndsStreamsCleanly(t *testing.T) {
 			d := sse.NewDecoder(resp.Body)
 			_, err := d.Decode()
 			assert.NoError(t, err)
+			begun.Done()
 			for _, err := range d.Events() {
 				assert.NoError(t, err)
 			}
 			assert.Greater(t, d.Retry(), time.Second, "spread")
 		})
 	}
+	begun.Wait()
 	began := time.Now()
 	assert.NoError(t, stop())
 	assert.Less(t, time.Since(began), grace)
