@@ -3,9 +3,13 @@ package fanfare_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -228,6 +232,158 @@ func Example_notifications() {
 	// Output:
 	// 401
 	// Your build has passed. <nil>
+}
+
+// part is a few words of an answer.
+type part struct {
+	Text string `json:"text"`
+}
+
+// answer streams what a model generates. It stops with the client: r's context
+// ends, and with it the model, so that nobody pays for what nobody reads.
+func answer(w http.ResponseWriter, r *http.Request) {
+	stream, err := sse.NewWriter(w, r, nil)
+	if err != nil {
+		http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
+		return
+	}
+	for token := range generate(r.Context(), r.FormValue("question")) {
+		ev, err := ssejson.Event(part{Text: token})
+		if err != nil || stream.Send(ev) != nil {
+			return // the client is gone
+		}
+	}
+	if r.Context().Err() == nil {
+		stream.Send(sse.Event{Data: "[DONE]"}) // without it nobody knows that this was all
+	}
+}
+
+// read writes an answer to out. A connection can be cut in a way that looks
+// like an end: the answer is whole once [DONE] has come.
+func read(stream io.Reader, out io.Writer) error {
+	for ev, err := range sse.Events(stream) {
+		if err != nil {
+			return err
+		}
+		if ev.Data == "[DONE]" {
+			return nil
+		}
+		p, err := ssejson.Value[part](ev)
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(out, p.Text)
+	}
+	return errors.New("the answer was cut off")
+}
+
+// generate stands for a model.
+func generate(ctx context.Context, question string) iter.Seq[string] {
+	return slices.Values([]string{"Because ", "of ", "Rayleigh\n", "scattering."})
+}
+
+// An answer of a language model, written and read.
+func Example_answer() {
+	r := ssetest.NewRequest("/answer?question=why+is+the+sky+blue", "")
+	w := httptest.NewRecorder()
+	answer(w, r)
+	whole := w.Body.String()
+	fmt.Println(read(strings.NewReader(whole), os.Stdout))
+
+	cut, _, _ := strings.Cut(whole, "data: [DONE]")
+	fmt.Println(read(strings.NewReader(cut), io.Discard))
+	// Output:
+	// Because of Rayleigh
+	// scattering.<nil>
+	// the answer was cut off
+}
+
+// A page that shows the state of something gets all of it first, and then what
+// changes. After a restart of the server, whose history begins anew, it is told
+// so by a gap event, and gets all of the state again.
+func Example_dashboard() {
+	type reading struct {
+		Sensor string  `json:"sensor"`
+		Value  float64 `json:"value"`
+	}
+	var mu sync.Mutex // guards the state, and keeps events in the order of its changes
+	state := map[string]reading{}
+	b := broker.New(&broker.Options{
+		Snapshot: func(*http.Request, []string) ([]sse.Event, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			var events []sse.Event
+			for _, m := range state {
+				ev, err := ssejson.Event(m)
+				if err != nil {
+					return nil, err
+				}
+				events = append(events, ev)
+			}
+			return events, nil
+		},
+	})
+	defer b.Close()
+	set := func(ctx context.Context, m reading) error {
+		mu.Lock()
+		defer mu.Unlock()
+		state[m.Sensor] = m
+		_, err := ssejson.Publish(ctx, b, m)
+		return err
+	}
+
+	ctx := context.Background()
+	for _, m := range []reading{{"roof", 20}, {"roof", 21}} {
+		if err := set(ctx, m); err != nil {
+			fmt.Println(err)
+		}
+	}
+	page := ssetest.Record(nil, b, ssetest.NewRequest("/events", ""))
+	defer page.Close()
+	restarted := ssetest.Record(nil, b, ssetest.NewRequest("/events", "an ID of the server before"))
+	defer restarted.Close()
+	for _, rec := range []*ssetest.Recorder{page, restarted} {
+		for ev, err := range rec.Events() {
+			fmt.Printf("%s%s %v\n", ev.Type, ev.Data, err)
+			if ev.Type == "" {
+				break
+			}
+		}
+	}
+	if err := set(ctx, reading{"roof", 22}); err != nil {
+		fmt.Println(err)
+	}
+	ev, err := page.Next()
+	fmt.Println(ev.Data, err)
+	// Output:
+	// {"sensor":"roof","value":21} <nil>
+	// gap <nil>
+	// {"sensor":"roof","value":21} <nil>
+	// {"sensor":"roof","value":22} <nil>
+}
+
+// Whoever logs out is not to see more. Options.MaxAge ends every stream at some
+// time, so that Options.Topics is asked again.
+func Example_logout() {
+	b := broker.New(&broker.Options{
+		Topics: func(r *http.Request) ([]string, error) { return []string{"user/" + r.PathValue("user")}, nil },
+		MaxAge: time.Hour,
+	})
+	defer b.Close()
+	logout := func(user string) int {
+		return b.End(func(s broker.Subscriber) bool { return slices.Contains(s.Topics, "user/"+user) })
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /events/{user}", b)
+	rec := ssetest.Record(nil, mux, ssetest.NewRequest("/events/ada", ""))
+	defer rec.Close()
+	fmt.Println(rec.Code(), logout("bob"), logout("ada"))
+	_, err := rec.Next()
+	fmt.Println(err)
+	// Output:
+	// 200 0 1
+	// EOF
 }
 
 type userKey struct{}
