@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -242,12 +243,13 @@ type part struct {
 // answer streams what a model generates. It stops with the client: r's context
 // ends, and with it the model, so that nobody pays for what nobody reads.
 func answer(w http.ResponseWriter, r *http.Request) {
+	question := r.FormValue("question") // first: a stream that has begun is no time to read the body
 	stream, err := sse.NewWriter(w, r, nil)
 	if err != nil {
 		http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
 		return
 	}
-	for token := range generate(r.Context(), r.FormValue("question")) {
+	for token := range generate(r.Context(), question) {
 		ev, err := ssejson.Event(part{Text: token})
 		if err != nil || stream.Send(ev) != nil {
 			return // the client is gone
@@ -279,28 +281,34 @@ func read(stream io.Reader, out io.Writer) error {
 
 // generate stands for a model.
 func generate(ctx context.Context, question string) iter.Seq[string] {
-	return slices.Values([]string{"Because ", "of ", "Rayleigh\n", "scattering."})
+	return slices.Values([]string{question, "\n", "Because ", "of ", "Rayleigh ", "scattering.\n"})
 }
 
 // An answer of a language model, written and read.
 func Example_answer() {
-	r := ssetest.NewRequest("/answer?question=why+is+the+sky+blue", "")
-	w := httptest.NewRecorder()
-	answer(w, r)
-	whole := w.Body.String()
-	fmt.Println(read(strings.NewReader(whole), os.Stdout))
+	server := httptest.NewServer(http.HandlerFunc(answer))
+	defer server.Close()
+	resp, err := http.PostForm(server.URL, url.Values{"question": {"Why is the sky blue?"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	var whole strings.Builder
+	fmt.Println(read(io.TeeReader(resp.Body, &whole), os.Stdout))
 
-	cut, _, _ := strings.Cut(whole, "data: [DONE]")
+	cut, _, _ := strings.Cut(whole.String(), "data: [DONE]")
 	fmt.Println(read(strings.NewReader(cut), io.Discard))
 	// Output:
-	// Because of Rayleigh
-	// scattering.<nil>
+	// Why is the sky blue?
+	// Because of Rayleigh scattering.
+	// <nil>
 	// the answer was cut off
 }
 
 // A page that shows the state of something gets all of it first, and then what
-// changes. After a restart of the server, whose history begins anew, it is told
-// so by a gap event, and gets all of the state again.
+// changes. After a restart of the server, whose history begins anew, it gets all
+// of the state again, after a gap event if it has an ID from before.
 func Example_dashboard() {
 	type reading struct {
 		Sensor string  `json:"sensor"`
@@ -312,7 +320,7 @@ func Example_dashboard() {
 		Snapshot: func(*http.Request, []string) ([]sse.Event, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			var events []sse.Event
+			events := []sse.Event{{Type: "clear"}} // for pages that show an older state
 			for _, m := range state {
 				ev, err := ssejson.Event(m)
 				if err != nil {
@@ -356,8 +364,10 @@ func Example_dashboard() {
 	ev, err := page.Next()
 	fmt.Println(ev.Data, err)
 	// Output:
+	// clear <nil>
 	// {"sensor":"roof","value":21} <nil>
 	// gap <nil>
+	// clear <nil>
 	// {"sensor":"roof","value":21} <nil>
 	// {"sensor":"roof","value":22} <nil>
 }

@@ -62,7 +62,10 @@ type Writer struct {
 // sets the header field Content-Type, sets Cache-Control to "no-cache,
 // no-transform" and X-Accel-Buffering to "no" unless w has these fields
 // already, and deletes Content-Length. It replaces the write deadline of the
-// connection and removes its read deadline, which would end r's context.
+// connection and removes its read deadline, which would end r's context. What
+// is to be read of r's body is read before: over HTTP/1.1 net/http lets go of
+// it when the response begins.
+//
 // nil opts stand for the defaults; opts is not kept.
 //
 // If neither w nor what its Unwrap methods lead to can flush, the error wraps
