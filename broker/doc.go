@@ -2,7 +2,7 @@
 // keeps the history from which they resume.
 //
 // A [Broker] takes events with [Broker.Publish] and delivers them over HTTP, as
-// an [net/http.Handler], and in process, to loops over [Subscription.Events].
+// a [net/http.Handler], and in process, to loops over [Subscription.Events].
 // Every event is published on topics; a subscriber gets the events of its
 // topics in the order of their IDs, each once. A subscriber that was away, or
 // that was too slow for its queue, goes on after the last ID it has, from the
@@ -12,6 +12,12 @@
 //	b := broker.New(&broker.Options{Topics: broker.QueryTopics("topic", "news", "weather")})
 //	http.Handle("GET /events", b)
 //	id, err := b.Publish(ctx, sse.Event{Data: "sunny"}, "weather")
+//
+// All settings are [Options], and all have defaults: Topics decides who may see
+// what; Snapshot and Backlog what newcomers get; Store how far back clients can
+// resume, and whether a restart interrupts them; Slow and the Queue limits what
+// becomes of who is too slow; MaxSubscribers, MaxPerCaller and MaxAge how much
+// there may be; Detach and FlushInterval are for large crowds.
 //
 // # How an event flows
 //
@@ -25,11 +31,14 @@
 //
 // # The order of a stream
 //
+// The cursor of a subscriber is the ID of the last event that it has: what it
+// brings as Last-Event-ID, and what [Broker.Resume] is given.
+//
 // A subscriber without a cursor gets [Options.Snapshot] or else
 // [Options.Backlog], then a block that sets its last event ID to the newest
 // there is, then the events as they are published. So it has a cursor from the
 // first moment. A subscriber with a good cursor gets the events after it. One
-// whose cursor is unknown or too old gets the Gap, then either the Snapshot and
+// whose cursor is unknown or too old gets [Options.Gap], then either the Snapshot and
 // the block, or all events that the Store holds.
 //
 // An idle stream gets a heartbeat: a comment, or, if events of other topics

@@ -66,7 +66,7 @@ type Query struct {
 // A Broker keeps the newest of these events in memory as well: at most 16,384,
 // at most 16 MiB, counted as in [MemoryOptions], and none for longer than ten
 // minutes. A subscriber that comes back within that window, and a
-// [Options.Backlog] within it, cost no call of Range. So an event that was
+// backlog within it, cost no call of Range. So an event that was
 // removed from the Store by hand, or by limits that are narrower than that, may
 // be replayed for a while yet. A gap in Follow empties the window.
 type Follower interface {

@@ -29,9 +29,9 @@ type Subscriber struct {
 	// Dropped is how many events the slow policy discarded.
 	Dropped uint64
 
-	// Lag is for how long there has been something that it does not have: since
-	// the write that is under way began, since the queue was last empty no
-	// longer, or since it began to read the Store, whichever is longest ago. 0:
+	// Lag is for how long there has been something that it does not have yet:
+	// since the write that is under way began, since its queue has not been
+	// empty, or since it began to read the Store, whichever is longest ago. 0:
 	// it has all there is.
 	Lag time.Duration
 

@@ -11,10 +11,10 @@ import (
 	"github.com/fanfare-go/fanfare/sse"
 )
 
-// A Subscription is one subscriber's handle: what it has got so far, and its
-// place among the others. [Broker.Subscribe] and [Broker.Resume] return it.
-// Close, Add and Remove may be called concurrently with everything; Events is for one goroutine
-// at a time.
+// A Subscription is a subscriber's handle in process: a loop over Events gets
+// what is published on its topics. [Broker.Subscribe] and [Broker.Resume] return
+// it, and Close ends it. Close, Add and Remove may be called concurrently with
+// everything; Events is for one goroutine at a time.
 type Subscription struct {
 	b       *Broker
 	changes atomic.Pointer[changes] // of the topics; nil: none so far
@@ -151,7 +151,7 @@ func (b *Broker) subscribe(lastEventID string, s *Subscription, ends int64) (*Su
 	return s, nil
 }
 
-// Close ends the subscription and gives its place free: a loop over Events ends
+// Close ends the subscription and frees its place: a loop over Events ends
 // with [ErrClosed]. Closing again does nothing.
 func (s *Subscription) Close() {
 	s.close(endClosed)
