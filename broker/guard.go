@@ -182,6 +182,9 @@ func (g *guard) cut() {
 func (g *guard) finish(timeout time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.returned {
+		return // a ResponseWriter that ends its goroutine here has it called again
+	}
 	g.returned = true
 	if !g.armed && timeout > 0 {
 		_ = g.setLocked(time.Now().Add(timeout))

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -175,8 +176,47 @@ func (s *Subscription) turn(r *registration) {
 	}
 }
 
+// guarded calls f. A panic of a callback, or of a ResponseWriter, ends the
+// stream, and goes on in the handler's goroutine, where net/http expects it; a
+// detached stream has none, so there it is logged. One that calls
+// [runtime.Goexit] ends the goroutine of somebody else: another one ends the
+// stream.
+func (st *stream) guarded(f func() error) (err error) {
+	returned := false
+	defer func() {
+		p := recover()
+		if returned {
+			return
+		}
+		exits := p == nil
+		if exits {
+			p = http.ErrAbortHandler
+		}
+		err = fmt.Errorf("broker: callback panicked: %v", p)
+		if st.sub.line == nil {
+			st.panicked = p
+		} else {
+			st.sub.b.opts.Logger.LogAttrs(st.ctx, slog.LevelError, "broker: callback panicked",
+				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		}
+		if exits {
+			st.sub.spawn(err)
+		}
+	}()
+	err = f()
+	returned = true
+	return err
+}
+
 // conclude ends a stream.
 func (b *Broker) conclude(st *stream, err error) {
+	_ = st.guarded(func() error { b.sayWhy(st, err); return nil })
+	st.sub.Close()
+	st.close()
+}
+
+// sayWhy writes what is left to be said to a stream that ends with err.
+func (b *Broker) sayWhy(st *stream, err error) {
 	st.logEnd(err)
 	var failure *storeError
 	switch {
@@ -195,8 +235,6 @@ func (b *Broker) conclude(st *stream, err error) {
 	case err == ErrClosed:
 		b.dismiss(st.guard.ResponseWriter, st.r)
 	}
-	st.sub.Close()
-	st.close()
 }
 
 // deny refuses a request. The reason is for the log, never for the client.

@@ -3,11 +3,8 @@ package broker
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"log/slog"
 	"math"
 	"net/http"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,24 +71,6 @@ func (st *stream) serve(err error) error {
 // turn writes what has come for reg.
 func (st *stream) turn(reg *registration) error {
 	return st.guarded(func() error { return st.sub.drain(st.ctx, st, reg) })
-}
-
-// guarded calls f. A panic of a callback, or of a ResponseWriter, ends the
-// stream, and goes on in the handler's goroutine, where net/http expects it; a
-// detached stream has none, so there it is logged.
-func (st *stream) guarded(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("broker: callback panicked: %v", p)
-			if st.sub.line == nil {
-				st.panicked = p
-			} else {
-				st.sub.b.opts.Logger.LogAttrs(st.ctx, slog.LevelError, "broker: callback panicked",
-					slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			}
-		}
-	}()
-	return f()
 }
 
 // begin sends the headers, once.
@@ -349,7 +328,7 @@ func (st *stream) close() {
 		l.end(st.sub)
 		return
 	}
-	st.guard.finish(st.sub.b.opts.WriteTimeout)
+	_ = st.guarded(func() error { st.guard.finish(st.sub.b.opts.WriteTimeout); return nil })
 	// The runtime keeps a stopped timer for a while, and what it refers to.
 	st.w, st.r, st.guard.ResponseWriter = nil, nil, nil
 	st.sub.held, st.sub.rest = item{}, nil
