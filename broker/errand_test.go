@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -291,33 +292,43 @@ func TestAResponseWriterWhoseDeadlinesFailCostsOnlyItsStream(t *testing.T) {
 		"panic":  {func() { panic("oops") }, "oops"},
 		"Goexit": {runtime.Goexit, http.ErrAbortHandler},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newShard(t, &broker.Options{Heartbeat: -1})
-				var panicked any
-				ssetest.Record(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					defer func() { panicked = recover() }()
-					b.ServeHTTP(deadless{w, c.fail}, r)
-				}), nil)
-				synctest.Wait()
-				assert.Equal(t, c.want, panicked)
-				assert.Equal(t, 0, b.Stats().Subscribers)
-				assert.NoError(t, b.Shutdown(t.Context()))
+		for _, atTheEnd := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " ", atTheEnd), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := newShard(t, &broker.Options{Heartbeat: -1})
+					var panicked any
+					var fails atomic.Bool
+					fails.Store(!atTheEnd)
+					rec := ssetest.Record(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						defer func() { panicked = recover() }()
+						b.ServeHTTP(deadless{w, &fails, c.fail}, r)
+					}), nil)
+					synctest.Wait()
+					fails.Store(true)
+					rec.Close()
+					synctest.Wait()
+					assert.Equal(t, c.want, panicked)
+					assert.Equal(t, 0, b.Stats().Subscribers)
+					assert.NoError(t, b.Shutdown(t.Context()))
+				})
 			})
-		})
+		}
 	}
 }
 
 // deadless is a ResponseWriter without deadlines that are of any use.
 type deadless struct {
 	http.ResponseWriter
-	fail func()
+	fails *atomic.Bool
+	fail  func()
 }
 
 func (d deadless) Flush() {}
 
 func (d deadless) SetWriteDeadline(time.Time) error {
-	d.fail()
+	if d.fails.Load() {
+		d.fail()
+	}
 	return nil
 }
 
