@@ -26,8 +26,8 @@ var (
 
 // A Broker fans events out to subscribers, in process and over HTTP, and keeps
 // the history from which they resume. It is an [http.Handler]. All methods may
-// be called concurrently. A Broker runs one goroutine per core until Shutdown
-// or Close.
+// be called concurrently. A Broker runs a few goroutines per core until
+// Shutdown or Close.
 type Broker struct {
 	opts     Options
 	born     time.Time // what durations count from

@@ -3,11 +3,12 @@ package broker
 // To a detached subscriber's socket the shard writes itself while the
 // registration is parked and the socket takes everything: having somebody else
 // do it costs more than all the rest. Only what the socket does not take, and
-// what comes after it, is for the subscriber's goroutine. A socket has one owner
+// what comes until that is written, is for somebody else. A socket has one owner
 // at a time, as a write waits for a goroutine that is in a write to the same
 // socket.
 
-// release gives a registration that is parked back to its own goroutine.
+// release gives a registration that is parked to a goroutine of its own, which
+// begins with what the socket did not take.
 func (s *shard) release(r *registration) {
 	r.queue = nil
 	r.busy.Store(1)

@@ -23,11 +23,14 @@
 //
 // Publish lets the Store append the event, which gives it its ID, encodes it,
 // and hands the encoded frame to the shards. A shard is a goroutine that owns a
-// part of the subscribers; there is one per core. It puts the frame into the
-// bounded queue of each subscriber. The subscriber's own goroutine takes all
-// that is queued and sends it with one write and one flush. So nobody ever
-// waits for a subscriber: one whose queue is full is the business of
-// [Options.Slow].
+// part of the subscribers; there is one per core. What comes for a subscriber
+// over HTTP that is idle is written by a worker of the shard, which writes to
+// one after the other, all there is for it with one write and one flush. What
+// comes meanwhile is put into the subscriber's bounded queue, as is everything
+// for a loop over Events. A worker that has to wait for a subscriber is relieved
+// after some milliseconds, and from then on that subscriber has a goroutine of
+// its own. So nobody waits for a subscriber for longer than that: one whose
+// queue is full is the business of [Options.Slow].
 //
 // # The order of a stream
 //

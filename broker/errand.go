@@ -24,9 +24,11 @@ type errand struct {
 // not to count, few enough for the first of many to be written to early.
 const errandSize = 128
 
-// A worker that has been with one registration for as long as its patience is
-// relieved by one with half as much: where one subscriber does not read there
-// are often more.
+// A worker that has been with one registration for as long as its patience, and
+// at the latest for twice as long, is relieved by one with half as much: where
+// one subscriber does not read there are often more. On a busy machine that may
+// befall one who only had to wait for a core; then there is a worker too many
+// for an errand, and a subscriber that has a goroutine of its own for a turn.
 const (
 	maxPatience = 2 * time.Millisecond
 	minPatience = maxPatience / 32
@@ -62,8 +64,10 @@ func (s *shard) dispatch() {
 }
 
 // A worker goes on errands. The first of a shard is started by the shard, others
-// by the timer of the one they relieve. It ends with the shard, when it has been
-// relieved, or, when it is stuck, with the write that it is stuck in.
+// by the timer of the one they relieve. It ends with the shard or, when it has
+// been relieved, with its errand, on which it goes on once it is free again. One
+// that was started for one errand ends with that. One that a ResponseWriter ends,
+// by [runtime.Goexit], is missed by its timer.
 type worker struct {
 	errands  <-chan *errand // closed by the shard as it ends; nil: it was started for one only
 	patience time.Duration

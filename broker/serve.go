@@ -155,10 +155,11 @@ func (b *Broker) perform(t task) {
 	}
 }
 
-// resume serves a subscriber over HTTP until it is parked, or ends. It is called
-// by the handler, and then whenever there is something to do that may take time:
-// what comes first, to catch up, to write what the other end is slow to take, to
-// end. What a worker met on its turn is err.
+// resume serves a subscriber over HTTP until it is parked, or ends: whenever
+// there is something to do that may take time. That is what comes first, to
+// catch up, to write what the other end is slow to take, to end. What a worker
+// met on its turn is err. A turn that was short is the sign that the subscriber
+// keeps up again, and workers may serve it.
 func (s *Subscription) resume(err error) {
 	began := time.Now()
 	if err = s.out.serve(err); err != errParked {

@@ -33,9 +33,10 @@ type registration struct {
 	shard *shard
 	sub   *Subscription
 
-	// queue is made and sent to by the shard alone, which is also its only
-	// closer; under DropOldest the shard receives from it, too. Closed, it tells
-	// its subscriber to look for the reason.
+	// queue is sent to by the shard alone, which is also its only closer and,
+	// unless somebody may wait for it, makes it when it is needed; under
+	// DropOldest the shard receives from it, too. Closed, it tells its
+	// subscriber to look for the reason.
 	queue chan item
 	waits bool // somebody may wait for the queue: a loop over Events; without: see turn.go
 
