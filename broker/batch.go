@@ -1,6 +1,9 @@
 package broker
 
-import "strconv"
+import (
+	"strconv"
+	"sync/atomic"
+)
 
 // A batch is the frames that have come for a subscriber since the last flush of
 // its shard: what goes into its queue, or to its socket, at once. Subscribers
@@ -19,6 +22,8 @@ type batch struct {
 	size   int    // bytes of the frames
 	first  int    // bytes of the first of them
 	data   []byte // the frames, one after the other; see ready
+
+	deflated atomic.Pointer[deflated] // nil until a subscriber wants it; see deflate
 
 	// Of the shard alone.
 	next  *batch // the newest extension

@@ -173,6 +173,10 @@ func (b *Broker) beat() {
 	mark := newMark("")
 	if data, err := sse.AppendID(nil, b.newest); err == nil && b.newest != "" && !b.opts.NoPriming {
 		mark = new(batch).with(&frame{event: sse.Event{ID: b.newest}, data: data})
+		if b.opts.Compress {
+			mark.ready()
+			mark.deflate().inChunk()
+		}
 	}
 	mark.inChunk() // now, as the shards share it
 	for _, s := range b.shards {

@@ -44,8 +44,8 @@ func (s *shard) write(r *registration, b *batch) {
 func (s *shard) writeChunk(r *registration, b *batch) {
 	l := r.sub.line
 	r.sub.out.wrote = s.now
-	s.bytes += uint64(b.size)
-	chunk := b.inChunk()
+	chunk, size := r.sub.out.chunk(b)
+	s.bytes += uint64(size)
 	n, err := l.tryWrite(&s.socket, chunk)
 	switch {
 	case err != nil:

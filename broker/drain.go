@@ -121,7 +121,7 @@ func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registrat
 		return out.mark(id)
 	}
 	if !s.ahead {
-		if ok, err := out.blocks(b.data); ok {
+		if ok, err := out.blocks(b); ok {
 			reg.leave(b.events, b.size)
 			s.delivered += uint64(b.events)
 			if id != "" {

@@ -155,6 +155,30 @@ type Options struct {
 	// [Broker.Shutdown]; heartbeats may be late by a quarter of their interval.
 	Detach bool
 
+	// Compress sends streams as gzip to clients that accept it: three quarters
+	// to nine tenths less of JSON, the more the larger the events are, and the
+	// more of them come together. An event, or what comes together for the same
+	// subscribers, is compressed once and not by each stream, so a subscriber
+	// costs no more memory than without; replays and snapshots are compressed
+	// for whoever gets them. Each event is sent at once, as ever.
+	//
+	// It is worth it where bandwidth costs more than processor time, and not
+	// for events of less than some 100 bytes, for data that is compressed or
+	// encrypted already, or for subscribers whose topics differ so much that
+	// there is nothing to share. A reverse proxy that compresses must be told to
+	// leave these streams alone, or it holds events back; no-transform asks it
+	// to.
+	//
+	// Compression lets sizes tell: whoever sees the length of what is sent, even
+	// encrypted, and can have text of his own put beside a secret in the same
+	// event, or in one that is sent together with it, can guess the secret bit
+	// by bit, as in the attacks known as CRIME and BREACH. Leave it off for
+	// streams that mix the two.
+	//
+	// Close cuts compressed streams off, so that clients may report an error
+	// before they come back; Shutdown ends them in order.
+	Compress bool
+
 	// Logger gets a record of requests that were refused for an error, of
 	// failures of the Store, at info level of each subscriber's first slowness,
 	// and, at debug level, of further slowness and of each stream's start and,

@@ -66,7 +66,7 @@ func (s *shard) emit(r *registration) {
 	r.batch = nil
 	switch {
 	case b == nil:
-	case r.isParked() && r.sub.direct:
+	case r.isParked() && r.sub.direct && r.sub.out.takes(b):
 		s.write(r, b)
 	default:
 		s.push(r, b)

@@ -50,6 +50,9 @@ func (b *Broker) Handler(topics ...string) http.Handler {
 
 // serveTopics serves the topics that topicsOf returns, which are distinct.
 func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf func(*http.Request) ([]string, error)) {
+	if b.opts.Compress {
+		w.Header().Add("Vary", "Accept-Encoding")
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		b.deny(w, r, http.StatusMethodNotAllowed, nil)
@@ -66,7 +69,11 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 		return
 	}
 	if r.Method == http.MethodHead {
+		offered := b.opts.Compress && offerGzip(w.Header(), r)
 		if _, err := sse.NewWriter(w, r, b.writerOptions()); errors.Is(err, http.ErrNotSupported) {
+			if offered {
+				w.Header().Del("Content-Encoding")
+			}
 			b.deny(w, r, http.StatusInternalServerError, err)
 		}
 		return
@@ -228,7 +235,7 @@ func (b *Broker) sayWhy(st *stream, err error) {
 		if err == ErrClosed && b.isRefusing() {
 			st.farewell()
 		}
-		_ = st.flush() // it is over; a write that failed before fails again
+		_ = st.last() // it is over; a write that failed before fails again
 	case errors.As(err, &failure):
 		b.unavailable(st.guard, st.r, err)
 	case errors.Is(err, http.ErrNotSupported):

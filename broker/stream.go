@@ -5,7 +5,6 @@ import (
 	"context"
 	"math"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +26,7 @@ type stream struct {
 	w     wire          // nil until the headers are out
 	whole []byte        // written, not sent: a batch, which is not copied unless more comes
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
+	gzip  *gzipped      // nil: not compressed
 	wrote time.Time     // the last write
 	timer *time.Timer   // wakes the subscriber when a heartbeat may be due
 	alarm atomic.Bool   // it has
@@ -41,12 +41,6 @@ type wire interface {
 	Write(p []byte) (int, error)
 	Flush() error
 }
-
-// Buffers hold what is sent with one write. An event that is larger is sent on
-// its own, without a copy.
-const bufferSize = 32 << 10
-
-var buffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, bufferSize)) }}
 
 func newStream(sub *Subscription, g *guard, r *http.Request) *stream {
 	return &stream{
@@ -78,7 +72,12 @@ func (st *stream) begin() error {
 	if st.w != nil {
 		return nil
 	}
-	opts := &st.sub.b.opts
+	opts, writerOpts := &st.sub.b.opts, st.sub.b.writerOptions()
+	header := st.guard.ResponseWriter.Header()
+	if opts.Compress && offerGzip(header, st.r) {
+		st.gzip = new(gzipped)
+		writerOpts.Retry = 0 // see first
+	}
 	if opts.Detach && canWriteSocket {
 		l, err := detach(st.guard, st.r)
 		if err != nil {
@@ -89,11 +88,17 @@ func (st *stream) begin() error {
 		}
 	}
 	st.unchunk()
-	if _, err := sse.NewWriter(st.guard, st.r, st.sub.b.writerOptions()); err != nil {
+	if _, err := sse.NewWriter(st.guard, st.r, writerOpts); err != nil {
+		if st.gzip != nil {
+			header.Del("Content-Encoding")
+		}
 		return err
 	}
 	st.w = (*page)(st.guard)
 	st.wrote = time.Now()
+	if st.gzip != nil {
+		return st.first()
+	}
 	return nil
 }
 
@@ -122,15 +127,18 @@ func (st *stream) event(ev sse.Event) error {
 	return st.write(data)
 }
 
-func (st *stream) blocks(data []byte) (bool, error) {
+func (st *stream) blocks(b *batch) (bool, error) {
 	if err := st.begin(); err != nil {
 		return true, err
 	}
+	if st.gzip != nil {
+		return true, st.spliceBatch(b)
+	}
 	if st.whole == nil && st.buf == nil {
-		st.whole = data
+		st.whole = b.data
 		return true, nil
 	}
-	return true, st.write(data)
+	return true, st.write(b.data)
 }
 
 func (st *stream) mark(id string) error {
@@ -160,24 +168,17 @@ func (st *stream) snapshot() ([]sse.Event, bool, error) {
 	return events, true, err
 }
 
-// available returns the rest of the buffer, to encode in place: what does not
-// fit there is elsewhere.
-func (st *stream) available() []byte { return st.buffer().AvailableBuffer() }
-
-func (st *stream) buffer() *bytes.Buffer {
-	if st.buf == nil {
-		st.buf = buffers.Get().(*bytes.Buffer)
-		if len(st.whole) <= bufferSize { // else it is sent on its own
-			st.buf.Write(st.whole)
-			st.whole = nil
-		}
+// write takes data for the next flush.
+func (st *stream) write(data []byte) error {
+	if st.gzip != nil && len(data) > bufferSize {
+		return st.squeezeLarge(data)
 	}
-	return st.buf
+	return st.put(data)
 }
 
-// write takes data for the next flush, which comes early when there is much:
-// the write timeout must not run while the Store is asked for more.
-func (st *stream) write(data []byte) error {
+// put takes data for the next flush, which comes early when there is much: the
+// write timeout must not run while the Store is asked for more.
+func (st *stream) put(data []byte) error {
 	if st.buffer().Len()+len(data) > bufferSize {
 		if err := st.flush(); err != nil {
 			return err
@@ -197,6 +198,9 @@ func (st *stream) flush() error {
 	}
 	if st.buf == nil {
 		return st.send(nil)
+	}
+	if st.gzip != nil {
+		st.squeeze()
 	}
 	return st.send(st.buf.Bytes())
 }
@@ -218,15 +222,6 @@ func (st *stream) send(data []byte) (err error) {
 	st.wrote = time.Now()
 	st.sub.b.stats.bytes.Add(uint64(written))
 	return st.w.Flush()
-}
-
-func (st *stream) release() {
-	st.whole = nil
-	if st.buf != nil {
-		st.buf.Reset()
-		buffers.Put(st.buf)
-		st.buf = nil
-	}
 }
 
 // alarmed reports whether the timer has fired.
@@ -283,10 +278,7 @@ func (st *stream) detached(l *line) error {
 		st.r = st.r.WithContext(st.ctx)
 	}
 	go l.watch(st.sub)
-	if retry := st.sub.b.opts.Retry; retry > 0 {
-		return st.write(sse.AppendRetry(st.available(), retry))
-	}
-	return nil
+	return st.first()
 }
 
 // park prepares the stream for being idle.

@@ -80,7 +80,7 @@ var (
 // Events. An error ends the stream.
 type outlet interface {
 	event(ev sse.Event) error
-	blocks(data []byte) (ok bool, err error)            // any number of encoded events; not ok: they are wanted one by one
+	blocks(b *batch) (ok bool, err error)               // encoded events; not ok: they are wanted one by one
 	mark(id string) error                               // everything up to id has been handed out
 	snapshot() (events []sse.Event, ok bool, err error) // the state to start with, if there is one
 	flush() error                                       // nothing more is queued for now
@@ -218,7 +218,7 @@ func (l *loop) event(ev sse.Event) error {
 func (l *loop) mark(string) error                    { return nil }
 func (l *loop) snapshot() ([]sse.Event, bool, error) { return nil, false, nil }
 func (l *loop) flush() error                         { return nil }
-func (l *loop) blocks([]byte) (bool, error)          { return false, nil }
+func (l *loop) blocks(*batch) (bool, error)          { return false, nil }
 func (l *loop) park(bool)                            {}
 func (l *loop) alarmed() bool                        { return false }
 func (l *loop) rest() time.Duration                  { return math.MaxInt64 }

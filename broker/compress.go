@@ -1,0 +1,158 @@
+package broker
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/http"
+	"strings"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// gzipHeader is that of every stream: nothing is said about file and time.
+//
+// RFC 1952, 2.3: ID1, ID2, CM (8 is deflate), FLG, MTIME, XFL, and OS, of which
+// 255 is unknown.
+const gzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+
+// lastBlock is an empty block with fixed codes, the last of its stream.
+const lastBlock = "\x03\x00"
+
+// maxDirectDeflate bounds what a shard compresses itself, to write it to a
+// socket. More takes so long that a worker does it: nobody waits for somebody
+// else's subscribers.
+const maxDirectDeflate = 16 << 10
+
+// A gzipped is what a stream that is compressed has besides: whole holds blocks
+// of deflate then, and so does the beginning of buf.
+type gzipped struct {
+	checksum
+	from int // buf[from:] is not compressed yet; 0 without buf
+}
+
+// offerGzip sets Content-Encoding in h, the header of the response to r, if r
+// accepts gzip, and reports whether it has. Where some middleware has said that
+// it encodes the response, that is left to it.
+func offerGzip(h http.Header, r *http.Request) bool {
+	if h.Get("Content-Encoding") != "" || !acceptsGzip(r.Header.Values("Accept-Encoding")) {
+		return false
+	}
+	h.Set("Content-Encoding", "gzip")
+	return true
+}
+
+// acceptsGzip reports whether the values of Accept-Encoding ask for gzip.
+// Without any, a client may get everything, but those that can decompress say
+// so.
+//
+// RFC 9110, 12.5.3: "The asterisk "*" symbol in an Accept-Encoding field matches
+// any available content coding not explicitly listed in the field."
+func acceptsGzip(values []string) bool {
+	const unlisted = -1
+	gzip, others, identity := float64(unlisted), float64(unlisted), float64(unlisted)
+	for _, value := range values {
+		for part := range strings.SplitSeq(value, ",") {
+			name, params, _ := strings.Cut(part, ";")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "gzip", "x-gzip":
+				gzip = max(gzip, weight(params))
+			case "*":
+				others = weight(params)
+			case "identity":
+				identity = weight(params)
+			}
+		}
+	}
+	if gzip == unlisted {
+		gzip = others
+	}
+	return gzip > 0 && gzip >= identity
+}
+
+// first writes what comes before everything else.
+func (st *stream) first() error {
+	if st.gzip != nil {
+		if err := st.splice([]byte(gzipHeader)); err != nil {
+			return err
+		}
+	}
+	if retry := st.sub.b.opts.Retry; retry > 0 {
+		return st.write(sse.AppendRetry(st.available(), retry))
+	}
+	return nil
+}
+
+// last sends what was written, and the end of a stream that ends in order.
+//
+// RFC 1952, 2.3.1: CRC32 and ISIZE, "the size of the original (uncompressed)
+// input data modulo 2^32".
+func (st *stream) last() error {
+	if g := st.gzip; g != nil {
+		st.squeeze()
+		end := binary.LittleEndian.AppendUint32([]byte(lastBlock), g.crc)
+		if err := st.splice(binary.LittleEndian.AppendUint32(end, g.size)); err != nil {
+			return err
+		}
+	}
+	return st.flush()
+}
+
+// spliceBatch is blocks of a stream that is compressed.
+func (st *stream) spliceBatch(b *batch) error {
+	st.squeeze()
+	d := b.deflate()
+	st.gzip.join(b, d)
+	if st.whole == nil && st.buf == nil {
+		st.whole = d.data
+		return nil
+	}
+	return st.splice(d.data)
+}
+
+// squeezeLarge is write of data that no buffer holds.
+func (st *stream) squeezeLarge(data []byte) error {
+	st.squeeze()
+	st.gzip.add(data)
+	return st.splice(appendDeflated(nil, data))
+}
+
+// splice takes data, which is compressed, behind what is compressed.
+func (st *stream) splice(data []byte) error {
+	err := st.put(data)
+	if st.buf != nil {
+		st.gzip.from = st.buf.Len()
+	}
+	return err
+}
+
+// squeeze compresses what is in the buffer.
+func (st *stream) squeeze() {
+	if st.buf == nil {
+		return
+	}
+	head, rest := st.buf.Bytes()[:st.gzip.from], st.buf.Bytes()[st.gzip.from:]
+	if len(rest) == 0 {
+		return
+	}
+	st.gzip.add(rest)
+	buf := buffers.Get().(*bytes.Buffer)
+	buf.Write(head)
+	buf.Write(appendDeflated(buf.AvailableBuffer(), rest))
+	free(st.buf)
+	st.buf, st.gzip.from = buf, buf.Len()
+}
+
+// takes reports whether the shard is to write b to the socket itself.
+func (st *stream) takes(b *batch) bool { return st.gzip == nil || b.size <= maxDirectDeflate }
+
+// chunk returns b as an HTTP chunk of this stream, for the shard to write, and
+// how many bytes are in the chunk.
+func (st *stream) chunk(b *batch) (chunk []byte, size int) {
+	if st.gzip == nil {
+		return b.inChunk(), b.size
+	}
+	b.ready()
+	d := b.deflate()
+	st.gzip.join(b, d)
+	return d.inChunk(), len(d.data)
+}
