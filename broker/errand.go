@@ -30,8 +30,8 @@ const errandSize = 128
 // befall one who only had to wait for a core; then there is a worker too many
 // for an errand, and a subscriber that has a goroutine of its own for a turn.
 const (
-	maxPatience = 2 * time.Millisecond
-	minPatience = maxPatience / 32
+	maxPatience = time.Millisecond
+	minPatience = maxPatience / 16
 )
 
 // schedule gives r, which is nobody's, a turn.

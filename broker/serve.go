@@ -171,7 +171,7 @@ func (s *Subscription) resume(err error) {
 	began := time.Now()
 	if err = s.out.serve(err); err != errParked {
 		s.b.conclude(s.out, err)
-	} else if time.Since(began) < maxPatience/2 {
+	} else if time.Since(began) < maxPatience {
 		s.slow.Store(false)
 	}
 }
