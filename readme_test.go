@@ -14,7 +14,7 @@ import (
 )
 
 func TestTheSnippetsOfEachDocumentAreThoseOfItsExamples(t *testing.T) {
-	recipes := []string{"example_test.go", "example_recipes_test.go", "examples/chat/index.html"}
+	recipes := []string{"example_test.go", "example_recipes_test.go", "sse/ssejson/example_test.go", "examples/chat/index.html"}
 	for document, examples := range map[string][]string{
 		"README.md":       recipes,
 		"docs/RECIPES.md": recipes,
@@ -40,7 +40,7 @@ func TestTheSnippetsOfEachDocumentAreThoseOfItsExamples(t *testing.T) {
 func TestEveryCommandOfTheREADMEHasTestsToRun(t *testing.T) {
 	readme := text(t, "README.md")
 	assert.NotContains(t, readme, `\|`, "a command with this in it cannot be copied as it is")
-	commands := regexp.MustCompile("go test ((?:\\./[a-z/]+ )+)-run '([^']+)'").FindAllStringSubmatch(readme, -1)
+	commands := regexp.MustCompile(`go test ((?:\./[a-z/]+ )+)-run '([^']+)'`).FindAllStringSubmatch(readme, -1)
 	require.GreaterOrEqual(t, len(commands), 5)
 	for _, command := range commands {
 		var source strings.Builder

@@ -32,7 +32,8 @@ func Example_goSSE() {
 	}
 	m := &sse.Message{Type: sse.Type("headline")}
 	m.AppendData("hello")
-	if err := server.Publish(m, "news"); err != nil {
+	err = server.Publish(m, "news")
+	if err != nil {
 		fmt.Println(err)
 	}
 	server.Shutdown(context.Background())
