@@ -17,7 +17,7 @@
 // what; Snapshot and Backlog what newcomers get; Store how far back clients can
 // resume, and whether a restart interrupts them; Slow and the Queue limits what
 // becomes of who is too slow; MaxSubscribers, MaxPerCaller and MaxAge how much
-// there may be; Detach and FlushInterval are for large crowds.
+// there may be; Detach, FlushInterval and Compress are for large crowds.
 //
 // # How an event flows
 //
