@@ -2,7 +2,6 @@ package broker
 
 import (
 	"bytes"
-	"encoding/binary"
 	"net/http"
 	"strings"
 
@@ -14,9 +13,6 @@ import (
 // RFC 1952, 2.3: ID1, ID2, CM (8 is deflate), FLG, MTIME, XFL, and OS, of which
 // 255 is unknown.
 const gzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-
-// lastBlock is an empty block with fixed codes, the last of its stream.
-const lastBlock = "\x03\x00"
 
 // maxDirectDeflate bounds what a shard compresses itself, to write it to a
 // socket. More takes so long that a worker does it: nobody waits for somebody
@@ -83,14 +79,10 @@ func (st *stream) first() error {
 }
 
 // last sends what was written, and the end of a stream that ends in order.
-//
-// RFC 1952, 2.3.1: CRC32 and ISIZE, "the size of the original (uncompressed)
-// input data modulo 2^32".
 func (st *stream) last() error {
-	if g := st.gzip; g != nil {
+	if st.gzip != nil {
 		st.squeeze()
-		end := binary.LittleEndian.AppendUint32([]byte(lastBlock), g.crc)
-		if err := st.splice(binary.LittleEndian.AppendUint32(end, g.size)); err != nil {
+		if err := st.splice(st.gzip.trailer()); err != nil {
 			return err
 		}
 	}

@@ -121,6 +121,18 @@ func (c *checksum) join(b *batch, d *deflated) {
 	c.size += uint32(len(b.data))
 }
 
+// lastBlock is an empty block with fixed codes, the last of its stream.
+const lastBlock = "\x03\x00"
+
+// trailer returns the end of a gzip stream.
+//
+// RFC 1952, 2.3: CRC32, and ISIZE, "the size of the original (uncompressed) input
+// data modulo 2^32".
+func (c *checksum) trailer() []byte {
+	b := binary.LittleEndian.AppendUint32([]byte(lastBlock), c.crc)
+	return binary.LittleEndian.AppendUint32(b, c.size)
+}
+
 // Polynomials modulo that of CRC-32 are reversed, as in package crc32: the
 // highest bit is the coefficient of 1, the next that of x.
 const (

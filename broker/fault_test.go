@@ -22,6 +22,7 @@ type course struct {
 	seed     uint64        // 0: as the environment says, or at random
 	gather   time.Duration // FlushInterval
 	detach   bool          // on sockets
+	compress bool          // the clients accept it
 	idle     bool          // streams have time to be parked between the bursts
 }
 
@@ -44,7 +45,7 @@ func (c course) run(t *testing.T) (o outcome) {
 
 func (c course) runHere(t *testing.T) (o outcome) {
 	opts := trialOptions(c.policy)
-	opts.FlushInterval, opts.Detach = c.gather, c.detach
+	opts.FlushInterval, opts.Detach, opts.Compress = c.gather, c.detach, c.compress
 	if c.idle {
 		opts.Heartbeat = 300 * time.Millisecond
 	}
@@ -116,13 +117,16 @@ func (c course) runHere(t *testing.T) (o outcome) {
 
 func TestThroughAnyNumberOfCutsEveryEventArrivesOnceAndInOrder(t *testing.T) {
 	for name, c := range map[string]course{
-		"HTTP1":             {protocol: ssetest.HTTP1, events: 20_000},
-		"H2C":               {protocol: ssetest.H2C, events: 20_000},
-		"HTTP1 gathered":    {protocol: ssetest.HTTP1, events: 10_000, gather: time.Millisecond},
-		"HTTP1 idle":        {protocol: ssetest.HTTP1, events: 5_000, idle: true},
-		"H2C idle":          {protocol: ssetest.H2C, events: 5_000, idle: true},
-		"detached":          {detach: true, events: 5_000},
-		"detached gathered": {detach: true, events: 5_000, gather: time.Millisecond},
+		"HTTP1":               {protocol: ssetest.HTTP1, events: 20_000},
+		"H2C":                 {protocol: ssetest.H2C, events: 20_000},
+		"HTTP1 gathered":      {protocol: ssetest.HTTP1, events: 10_000, gather: time.Millisecond},
+		"HTTP1 compressed":    {protocol: ssetest.HTTP1, events: 5_000, compress: true},
+		"H2C compressed":      {protocol: ssetest.H2C, events: 5_000, compress: true, gather: time.Millisecond},
+		"detached compressed": {detach: true, events: 3_000, compress: true},
+		"HTTP1 idle":          {protocol: ssetest.HTTP1, events: 5_000, idle: true},
+		"H2C idle":            {protocol: ssetest.H2C, events: 5_000, idle: true},
+		"detached":            {detach: true, events: 5_000},
+		"detached gathered":   {detach: true, events: 5_000, gather: time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -164,6 +168,7 @@ func TestThroughCutsEveryHoleOfADropPolicyHasItsGapAndEveryGapItsHole(t *testing
 		"HTTP1 idle":     {protocol: ssetest.HTTP1, events: 5_000, idle: true},
 		"H2C":            {protocol: ssetest.H2C, events: 5_000},
 		"detached":       {detach: true, events: 5_000},
+		"compressed":     {protocol: ssetest.HTTP1, events: 2_000, compress: true},
 	} {
 		for policy, of := range map[broker.SlowPolicy]string{broker.DropOldest: "DropOldest", broker.DropNewest: "DropNewest"} {
 			t.Run(name+"/"+of, func(t *testing.T) {

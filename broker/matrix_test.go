@@ -23,19 +23,22 @@ type surrounding struct {
 	protocol ssetest.Protocol
 	timeouts bool // all of the server are 1 s
 	detach   bool
+	compress bool   // the client accepts it, though it is not seen here
 	between  string // what is between the Broker and the client
 }
 
 func (s surrounding) String() string {
-	return fmt.Sprintf("%v/timeouts=%v/detach=%v/%s", s.protocol, s.timeouts, s.detach, s.between)
+	return fmt.Sprintf("%v/timeouts=%v/detach=%v/compress=%v/%s", s.protocol, s.timeouts, s.detach, s.compress, s.between)
 }
 
 func surroundings() (all []surrounding) {
 	for _, protocol := range ssetest.Protocols {
 		for _, timeouts := range []bool{false, true} {
 			for _, detach := range []bool{false, true} {
-				for _, between := range []string{"nothing", "a wrapped writer", "a reverse proxy"} {
-					all = append(all, surrounding{protocol, timeouts, detach, between})
+				for _, compress := range []bool{false, true} {
+					for _, between := range []string{"nothing", "a wrapped writer", "a reverse proxy"} {
+						all = append(all, surrounding{protocol, timeouts, detach, compress, between})
+					}
 				}
 			}
 		}
@@ -115,7 +118,7 @@ func TestStreamsWorkInWhateverABrokerIsServedBy(t *testing.T) {
 		t.Run(s.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const heartbeat = 5 * time.Second
-				b := newBroker(t, &broker.Options{Heartbeat: heartbeat, Detach: s.detach, Store: namedStore(nil)})
+				b := newBroker(t, &broker.Options{Heartbeat: heartbeat, Detach: s.detach, Compress: s.compress, Store: namedStore(nil)})
 				srv := s.serve(t, b)
 				start := time.Now()
 				first := receive(t, srv, "")
