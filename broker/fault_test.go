@@ -173,6 +173,7 @@ func TestThroughCutsEveryHoleOfADropPolicyHasItsGapAndEveryGapItsHole(t *testing
 		for policy, of := range map[broker.SlowPolicy]string{broker.DropOldest: "DropOldest", broker.DropNewest: "DropNewest"} {
 			t.Run(name+"/"+of, func(t *testing.T) {
 				t.Parallel()
+				c := c // which the other policy has, too
 				c.policy = policy
 				o := c.run(t)
 				assert.Positive(t, o.cuts)
