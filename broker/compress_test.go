@@ -222,7 +222,7 @@ func TestACompressedStreamCostsNoMoreMemoryThanAPlainOne(t *testing.T) {
 		for _, compress := range []bool{false, true} {
 			b := newBroker(t, &broker.Options{Compress: compress, Detach: detach})
 			srv := httptest.NewServer(b)
-			before, _ := inUse()
+			before := heapInUse()
 			var conns []net.Conn
 			for range subscribers {
 				conn, err := net.Dial("tcp", srv.Listener.Addr().String())

@@ -132,7 +132,7 @@ func TestThroughAnyNumberOfCutsEveryEventArrivesOnceAndInOrder(t *testing.T) {
 			t.Parallel()
 			c.policy = broker.CatchUp
 			o := c.run(t)
-			assert.Positive(t, o.stats.CaughtUp)
+			assert.True(t, c.compress || o.stats.CaughtUp > 0, "compressed, all may fit into the buffers on the way")
 		})
 	}
 }
