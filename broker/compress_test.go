@@ -265,3 +265,26 @@ func inUse() (heap, stacks int) {
 	}
 	return heap, stacks
 }
+
+func TestEventsThatCameMeanwhileAreSplicedBehindASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *broker.Broker
+		b = newBroker(t, &broker.Options{
+			Compress: true,
+			Store:    namedStore(nil),
+			Snapshot: func(*http.Request, []string) ([]sse.Event, error) {
+				publish(t, b, 2, 4) // the queue is open
+				return []sse.Event{{Data: strings.Repeat("state ", 50)}, {Data: strings.Repeat("x", 40<<10)}, {Data: "y"}}, nil
+			},
+		})
+		publish(t, b, 1, 1)
+		s := &stream{Recorder: ssetest.Record(t, b, accepting("", "gzip"))}
+		s.news()
+		require.NoError(t, b.Shutdown(t.Context()))
+		text, err := decompressed(t, s.Body())
+		require.NoError(t, err)
+		want := block("", strings.Repeat("state ", 50)) + block("", strings.Repeat("x", 40<<10)) + block("", "y") + "id: 1\n\n" +
+			block("2", "2") + block("3", "3") + block("4", "4")
+		assert.Regexp(t, "^"+want+`retry: \d+\n\n$`, text)
+	})
+}
