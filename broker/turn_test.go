@@ -29,7 +29,7 @@ func TestAnIdleSubscriberHasNoGoroutineAndNoQueue(t *testing.T) {
 		publish(t, b, 1, 1)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		goroutines, heap := runtime.NumGoroutine(), collected()
+		goroutines, heap := runtime.NumGoroutine(), collected() // some of other tests may be about to end
 
 		all := newPeers(t, b, peers)
 		publish(t, b, 2, 2)
@@ -37,7 +37,7 @@ func TestAnIdleSubscriberHasNoGoroutineAndNoQueue(t *testing.T) {
 		assert.Less(t, collected()-heap, 1<<20, "who keeps up never has one")
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		assert.Equal(t, goroutines+peers+1, runtime.NumGoroutine(), "those that a server would have for them, and a worker")
+		assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+peers+1, "those that a server would have for them, and a worker")
 
 		for _, p := range all {
 			free := p.stick()
@@ -51,7 +51,7 @@ func TestAnIdleSubscriberHasNoGoroutineAndNoQueue(t *testing.T) {
 		publish(t, b, 5, 5) // which is carried
 		synctest.Wait()
 		assert.Less(t, collected()-heap, 1<<20, "who was idle in between has none")
-		require.Equal(t, goroutines+peers+1, runtime.NumGoroutine())
+		require.LessOrEqual(t, runtime.NumGoroutine(), goroutines+peers+1)
 	})
 }
 
