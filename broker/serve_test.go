@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -154,9 +155,10 @@ func TestAWriterThatCannotFlushIsAnError(t *testing.T) {
 	b := newBroker(t, nil)
 	rec := httptest.NewRecorder()
 	var w http.ResponseWriter = struct{ http.ResponseWriter }{rec}
-	b.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	r := httptest.NewRequest("GET", "/", nil)
+	b.ServeHTTP(w, r.WithContext(context.WithValue(t.Context(), http.ServerContextKey, &http.Server{})))
 	assert.Equal(t, 500, rec.Code)
-	assert.Equal(t, "text/plain; charset=utf-8", rec.Header().Get("Content-Type"))
+	assert.Equal(t, http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}, rec.Header())
 	assert.Equal(t, 0, b.Stats().Subscribers)
 }
 

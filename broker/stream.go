@@ -87,10 +87,14 @@ func (st *stream) begin() error {
 			return st.detached(l)
 		}
 	}
-	st.unchunk()
+	unchunked := unchunk(header, st.r)
 	if _, err := sse.NewWriter(st.guard, st.r, writerOpts); err != nil {
+		// It is for another response now.
 		if st.gzip != nil {
 			header.Del("Content-Encoding")
+		}
+		if unchunked {
+			header.Del("Transfer-Encoding")
 		}
 		return err
 	}
@@ -102,18 +106,22 @@ func (st *stream) begin() error {
 	return nil
 }
 
-// unchunk has net/http send the response as it is, until the connection closes,
-// instead of in chunks. In chunks it writes what is larger than its buffer of
-// 4 KiB in two pieces, and a small event takes a twentieth more time.
+// unchunk has net/http send the response with the header h as it is, until the
+// connection closes, instead of in chunks, and reports whether it has. In chunks
+// net/http writes what is larger than its buffer of 4 KiB in two pieces, and a
+// small event takes a twentieth more time.
 //
 // Spec: "Authors are also cautioned that HTTP chunking can have unexpected
 // negative effects on the reliability of this protocol [...]. If this is a
 // problem, chunking can be disabled for serving event streams."
-func (st *stream) unchunk() {
-	h := st.guard.Header()
-	if st.guard.lazy && st.r.Context().Value(http.ServerContextKey) != nil && len(h["Transfer-Encoding"]) == 0 {
-		h.Set("Transfer-Encoding", "identity")
+func unchunk(h http.Header, r *http.Request) bool {
+	// Whoever else implements ResponseWriter might send the field as it is.
+	isNetHTTP := r.Context().Value(http.ServerContextKey) != nil
+	if r.ProtoMajor != 1 || !isNetHTTP || len(h["Transfer-Encoding"]) > 0 {
+		return false
 	}
+	h.Set("Transfer-Encoding", "identity")
+	return true
 }
 
 func (st *stream) event(ev sse.Event) error {
