@@ -140,10 +140,10 @@ type task struct {
 	err error
 }
 
-// perform does t, and what comes within a second after it. It ends with the
+// perform does t, and what comes within a moment after it. It ends with the
 // Broker at the latest.
 func (b *Broker) perform(t task) {
-	const patience = time.Second
+	const patience = 100 * time.Millisecond
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {

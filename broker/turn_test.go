@@ -86,12 +86,12 @@ func TestAHeartbeatComesExactlyWhenNothingHasForTheInterval(t *testing.T) {
 	})
 }
 
-func TestGoroutinesThatBeginStreamsAreUsedAgainAndEndWithinASecond(t *testing.T) {
+func TestGoroutinesThatBeginStreamsAreUsedAgainAndEndSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newShard(t, &broker.Options{Heartbeat: -1})
 		newPeers(t, b, 20) // one after the other
 		assert.Equal(t, 1, running("broker.(*Broker).perform"))
-		time.Sleep(time.Second - 1)
+		time.Sleep(100*time.Millisecond - 1)
 		synctest.Wait()
 		assert.Equal(t, 1, running("broker.(*Broker).perform"))
 		time.Sleep(time.Nanosecond)
