@@ -108,7 +108,10 @@ type page guard
 
 func (p *page) Write(data []byte) (int, error) {
 	g := (*guard)(p)
-	return len(data), g.write(g.ResponseWriter, data)
+	if err := g.write(g.ResponseWriter, data); err != nil {
+		return 0, err
+	}
+	return len(data), nil
 }
 
 // Flush sends what was written. After an error the deadline stays: what net/http

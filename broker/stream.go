@@ -252,12 +252,14 @@ func (st *stream) heartbeat() time.Duration {
 // when it has fired it is time to look how long ago the last one was.
 func (st *stream) due() bool {
 	rest := st.rest()
-	if st.timer != nil && rest > 0 {
-		st.timer.Reset(rest)
-	} else if st.timer != nil {
-		st.timer.Reset(st.heartbeat()) // from what is written now
+	beat := rest == 0
+	if beat {
+		rest = st.heartbeat() // from what is written now
 	}
-	return rest == 0
+	if st.timer != nil {
+		st.timer.Reset(rest)
+	}
+	return beat
 }
 
 func (st *stream) beat() error {
