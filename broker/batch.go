@@ -1,9 +1,6 @@
 package broker
 
-import (
-	"strconv"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // A batch is the frames that have come for a subscriber since the last flush of
 // its shard: what goes into its queue, or to its socket, at once. Subscribers
@@ -21,13 +18,11 @@ type batch struct {
 	events int    // 0: a mark
 	size   int    // bytes of the frames
 	first  int    // bytes of the first of them
-	data   []byte // the frames, one after the other; see ready
+	data   []byte // the frames, one after the other; of the shard alone until ready has made it
 
 	deflated atomic.Pointer[deflated] // nil until a subscriber wants it; see deflate
 
-	// Of the shard alone.
-	next  *batch // the newest extension
-	chunk []byte // data as an HTTP chunk; see inChunk
+	next *batch // the newest extension; of the shard alone
 }
 
 // newMark returns a batch without events, which tells by its place in the queue
@@ -62,35 +57,11 @@ func (b *batch) ready() {
 	case b.events == 1:
 		b.data = b.frame.data
 	case b.events > 1:
-		chunk := b.inChunk()
-		end := len(chunk) - len("\r\n")
-		b.data = chunk[end-b.size : end : end]
-	}
-}
-
-// inChunk returns the frames as one HTTP chunk.
-func (b *batch) inChunk() []byte {
-	if b.chunk == nil {
-		chunk := appendChunkSize(make([]byte, 0, b.size+maxChunkFrame), b.size)
-		at := len(chunk) + b.size
-		chunk = chunk[:at]
-		for b := b; b != nil; b = b.parent {
-			at -= len(b.frame.data)
-			copy(chunk[at:], b.frame.data)
+		b.data = make([]byte, b.size)
+		at := b.size
+		for f := b; f != nil; f = f.parent {
+			at -= len(f.frame.data)
+			copy(b.data[at:], f.frame.data)
 		}
-		b.chunk = append(chunk, "\r\n"...)
 	}
-	return b.chunk
-}
-
-// maxChunkFrame is how much longer than its data a chunk can be.
-const maxChunkFrame = len("7fffffffffffffff\r\n\r\n")
-
-// appendChunkSize appends the line before the data of a chunk.
-//
-// RFC 9112, 7.1: "The chunk-size field is a string of hex digits indicating the
-// size of the chunk-data in octets."
-func appendChunkSize(b []byte, size int) []byte {
-	b = strconv.AppendInt(b, int64(size), 16)
-	return append(b, "\r\n"...)
 }

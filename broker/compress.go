@@ -137,14 +137,12 @@ func (st *stream) squeeze() {
 // takes reports whether the shard is to write b to the socket itself.
 func (st *stream) takes(b *batch) bool { return st.gzip == nil || b.size <= maxDirectDeflate }
 
-// chunk returns b as an HTTP chunk of this stream, for the shard to write, and
-// how many bytes are in the chunk.
-func (st *stream) chunk(b *batch) (chunk []byte, size int) {
+// bytes returns b, which is ready, as the shard is to write it to the socket.
+func (st *stream) bytes(b *batch) []byte {
 	if st.gzip == nil {
-		return b.inChunk(), b.size
+		return b.data
 	}
-	b.ready()
 	d := b.deflate()
 	st.gzip.join(b, d)
-	return d.inChunk(), len(d.data)
+	return d.data
 }

@@ -19,7 +19,6 @@ type deflated struct {
 	data  []byte    // see appendDeflated
 	crc   uint32    // of the batch's bytes
 	power uint32    // see powerOf, of their number
-	chunk []byte    // data as an HTTP chunk; of the shard alone
 }
 
 // deflate returns the compressed form of b, which is ready. The first who needs
@@ -37,15 +36,6 @@ func (b *batch) deflate() *deflated {
 		d.crc, d.power = crc32.ChecksumIEEE(b.data), powerOf(len(b.data))
 	})
 	return d
-}
-
-// inChunk returns the data as one HTTP chunk.
-func (d *deflated) inChunk() []byte {
-	if d.chunk == nil {
-		chunk := appendChunkSize(make([]byte, 0, len(d.data)+maxChunkFrame), len(d.data))
-		d.chunk = append(append(chunk, d.data...), "\r\n"...)
-	}
-	return d.chunk
 }
 
 // minDeflate is the size from which on something is compressed: what is smaller

@@ -14,8 +14,8 @@ import (
 )
 
 // A line is the connection of a detached subscriber: taken over from net/http,
-// so that nothing of a request but its socket is left. The response goes on in
-// HTTP chunks. A goroutine is parked in a read, which notices the other end's
+// so that nothing of a request but its socket is left. The response ends with
+// the connection. A goroutine is parked in a read, which notices the other end's
 // end; another one serves the stream while there is something to wait for, see
 // [Subscription.resume]; in between the shard writes to it.
 type line struct {
@@ -24,7 +24,7 @@ type line struct {
 	guard *guard
 
 	// Owned by whoever owns the socket.
-	rest []byte // the end of a chunk that the shard could not write
+	rest []byte // what the shard could not write
 	err  error  // final: of a write
 
 	ends atomic.Int32 // how many of the two goroutines have ended
@@ -36,7 +36,7 @@ var errParked = errors.New("broker: parked")
 // detach takes the connection over from net/http and sends the response header.
 // It returns nil, having done nothing, where that is not possible.
 func detach(g *guard, r *http.Request) (*line, error) {
-	if r.TLS != nil || !r.ProtoAtLeast(1, 1) || r.ProtoMajor != 1 {
+	if r.TLS != nil || r.ProtoMajor != 1 {
 		return nil, nil
 	}
 	h := g.ResponseWriter.Header().Clone()
@@ -54,8 +54,8 @@ func detach(g *guard, r *http.Request) (*line, error) {
 	g.handOver(conn)
 	sse.SetHeader(h)
 	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	h.Set("Transfer-Encoding", "chunked")
-	h.Set("Connection", "close")
+	h.Del("Transfer-Encoding")
+	h.Set("Connection", "close") // see unchunk
 	var head bytes.Buffer
 	head.WriteString("HTTP/1.1 200 OK\r\n")
 	_ = h.Write(&head) // into memory
@@ -67,13 +67,8 @@ func detach(g *guard, r *http.Request) (*line, error) {
 	return l, nil
 }
 
-// Write writes p as a chunk.
 func (l *line) Write(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil // a chunk without data is the last
-	}
-	chunk := append(appendChunkSize(make([]byte, 0, len(p)+32), len(p)), p...)
-	if err := l.write(append(chunk, "\r\n"...)); err != nil {
+	if err := l.write(p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -173,29 +168,18 @@ func (b *Broker) beat() {
 	mark := newMark("")
 	if data, err := sse.AppendID(nil, b.newest); err == nil && b.newest != "" && !b.opts.NoPriming {
 		mark = new(batch).with(&frame{event: sse.Event{ID: b.newest}, data: data})
+		mark.ready() // now, as the shards share it
 		if b.opts.Compress {
-			mark.ready()
-			mark.deflate().inChunk()
+			mark.deflate()
 		}
 	}
-	mark.inChunk() // now, as the shards share it
 	for _, s := range b.shards {
 		s.send(op{do: (*shard).beat, mark: mark})
 	}
 }
 
-// finish ends the response, and the connection.
+// finish ends the connection, and the response with it.
 func (l *line) finish() {
-	if l.err == nil {
-		// RFC 9112, 7.1: the last chunk, and no trailer. A socket that has no
-		// room for five bytes is not worth waiting for.
-		end := []byte("0\r\n\r\n")
-		if l.raw != nil {
-			_, _ = l.tryWrite(new(socketWriter), end)
-		} else {
-			_ = l.write(end)
-		}
-	}
 	l.guard.finish(-1)
 	_ = l.conn.Close()
 }

@@ -37,22 +37,23 @@ func (s *shard) write(r *registration, b *batch) {
 	sub.seen = r.count
 	s.written += uint64(b.events)
 	sub.total.Add(uint64(b.events))
-	s.writeChunk(r, b)
+	s.writeBytes(r, b)
 }
 
-// writeChunk writes b, which may be a heartbeat, to r's socket.
-func (s *shard) writeChunk(r *registration, b *batch) {
+// writeBytes writes b, which may be a heartbeat, to r's socket.
+func (s *shard) writeBytes(r *registration, b *batch) {
+	b.ready()
 	l := r.sub.line
 	r.sub.out.wrote = s.now
-	chunk, size := r.sub.out.chunk(b)
-	s.bytes += uint64(size)
-	n, err := l.tryWrite(&s.socket, chunk)
+	p := r.sub.out.bytes(b)
+	s.bytes += uint64(len(p))
+	n, err := l.tryWrite(&s.socket, p)
 	switch {
 	case err != nil:
 		l.err = err
 		s.drop(r)
-	case n < len(chunk):
-		l.rest = chunk[n:]
+	case n < len(p):
+		l.rest = p[n:]
 		s.release(r)
 	}
 }
@@ -74,10 +75,10 @@ func (s *shard) beat(o op) {
 			switch {
 			case s.now.Sub(r.sub.out.wrote) < s.heartbeat:
 			case id == "" || id == r.sub.handed:
-				s.writeChunk(r, comment)
+				s.writeBytes(r, comment)
 			default:
 				r.sub.position, r.sub.handed = id, id
-				s.writeChunk(r, o.mark)
+				s.writeBytes(r, o.mark)
 			}
 		}
 	}

@@ -23,8 +23,9 @@ func TestCurlShowsTheStreamAsItIs(t *testing.T) {
 	}{
 		"over HTTP/1.0": {args: []string{"--http1.0"}, header: "HTTP/1.0 200 OK\n"},
 		"over HTTP/1.1": {header: "HTTP/1.1 200 OK\nConnection: close\n"},
-		"over HTTP/1.1, detached": {detach: true,
-			header: "HTTP/1.1 200 OK\nConnection: close\nTransfer-Encoding: chunked\n"},
+		"over HTTP/1.0, detached": {detach: true, args: []string{"--http1.0"},
+			header: "HTTP/1.1 200 OK\nConnection: close\n"},
+		"over HTTP/1.1, detached": {detach: true, header: "HTTP/1.1 200 OK\nConnection: close\n"},
 		"over HTTP/2 without TLS": {args: []string{"--http2-prior-knowledge"}, header: "HTTP/2 200\n"},
 		"over HTTP/2 without TLS, detached": {detach: true,
 			args: []string{"--http2-prior-knowledge"}, header: "HTTP/2 200\n"},
