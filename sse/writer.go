@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -145,10 +146,13 @@ func canFlush(w http.ResponseWriter) bool {
 // the header field Last-Event-ID or, without one, the query parameter
 // lastEventId, for clients that cannot set header fields.
 func LastEventID(r *http.Request) string {
-	if id := r.Header.Get("Last-Event-ID"); id != "" || r.URL.RawQuery == "" {
-		return id
+	const param = "lastEventId"
+	id, query := r.Header.Get("Last-Event-ID"), r.URL.RawQuery
+	// Parsing a query makes a map, and the name of a parameter may be escaped.
+	if id == "" && (strings.Contains(query, param) || strings.Contains(query, "%")) {
+		return r.URL.Query().Get(param)
 	}
-	return r.URL.Query().Get("lastEventId")
+	return id
 }
 
 // LastEventID returns the last event ID of the client, as [LastEventID] finds
