@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,6 @@ type Broker struct {
 	spare       chan task          // received from by goroutines that have nothing to do; see spawn
 	stopReading context.CancelFunc // ends read
 	readDone    chan struct{}      // closed by read as it returns; closed from the start without a Follower
-	tickDone    chan struct{}      // closed by tick as it returns
 	retireDone  chan struct{}      // closed by retire as it returns
 
 	// The order lock. It guards what follows and the hand-over to the shards,
@@ -113,7 +113,6 @@ func New(opts *Options) *Broker {
 		quiet:      make(chan struct{}),
 		reached:    make(chan struct{}),
 		readDone:   make(chan struct{}),
-		tickDone:   make(chan struct{}),
 		spare:      make(chan task),
 		retireDone: make(chan struct{}),
 		callers:    make(map[string]int),
@@ -133,10 +132,11 @@ func New(opts *Options) *Broker {
 		b.crowd = len(b.subs)
 	})
 	for i := range b.shards {
-		b.shards[i] = newShard(&b.opts, &b.stats, b.born)
-		go b.shards[i].run()
+		s := newShard(&b.opts, &b.stats, b.born)
+		s.beater = time.AfterFunc(math.MaxInt64, func() { b.beat(s) })
+		b.shards[i] = s
+		go s.run()
 	}
-	go b.tick(ctx)
 	go b.retire(ctx)
 	if b.follower != nil {
 		go b.read(ctx)

@@ -5,26 +5,64 @@ import (
 	"sync"
 )
 
-// Buffers hold what is sent with one write. An event that is larger is sent on
-// its own, without a copy.
-const bufferSize = 32 << 10
+// Buffers hold what is sent with one write. An event that is larger than a large
+// one is sent on its own, without a copy. A stream begins with a small one: what
+// a subscriber gets who connects is a line or two, and when many connect at once
+// each has a buffer.
+const (
+	smallBuffer = 1 << 10
+	bufferSize  = 32 << 10
+)
 
-var buffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, bufferSize)) }}
+var (
+	smallBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, smallBuffer)) }}
+	buffers      = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, bufferSize)) }}
+)
+
+// newBuffer returns an empty buffer with room for n bytes, unless that is more
+// than any has.
+func newBuffer(n int) *bytes.Buffer {
+	if n <= smallBuffer {
+		return smallBuffers.Get().(*bytes.Buffer)
+	}
+	return buffers.Get().(*bytes.Buffer)
+}
+
+// free lets others have buf, unless it has grown.
+func free(buf *bytes.Buffer) {
+	buf.Reset()
+	switch buf.Cap() {
+	case smallBuffer:
+		smallBuffers.Put(buf)
+	case bufferSize:
+		buffers.Put(buf)
+	}
+}
 
 // available returns the rest of the buffer, to encode in place: what does not
 // fit there is elsewhere.
-func (st *stream) available() []byte { return st.buffer().AvailableBuffer() }
+func (st *stream) available() []byte { return st.room(0).AvailableBuffer() }
 
-func (st *stream) buffer() *bytes.Buffer {
-	if st.buf == nil {
-		st.buf = buffers.Get().(*bytes.Buffer)
-		if len(st.whole) <= bufferSize { // else it is sent on its own
-			st.buf.Write(st.whole)
+// room returns the buffer, with room for n bytes if a buffer can have that.
+func (st *stream) room(n int) *bytes.Buffer {
+	switch {
+	case st.buf == nil:
+		whole := st.whole
+		if len(whole) <= bufferSize { // else it is sent on its own
 			st.whole = nil
+		} else {
+			whole = nil
 		}
+		st.buf = newBuffer(len(whole) + n)
+		st.buf.Write(whole)
 		if st.gzip != nil {
 			st.gzip.from = st.buf.Len()
 		}
+	case st.buf.Available() < n && st.buf.Cap() < bufferSize:
+		large := newBuffer(bufferSize)
+		large.Write(st.buf.Bytes())
+		free(st.buf)
+		st.buf = large
 	}
 	return st.buf
 }
@@ -34,13 +72,5 @@ func (st *stream) release() {
 	if st.buf != nil {
 		free(st.buf)
 		st.buf = nil
-	}
-}
-
-// free lets others have buf, unless it has grown.
-func free(buf *bytes.Buffer) {
-	if buf.Cap() <= bufferSize {
-		buf.Reset()
-		buffers.Put(buf)
 	}
 }

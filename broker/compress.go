@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"net/http"
 	"strings"
 
@@ -127,7 +126,7 @@ func (st *stream) squeeze() {
 		return
 	}
 	st.gzip.add(rest)
-	buf := buffers.Get().(*bytes.Buffer)
+	buf := newBuffer(st.buf.Len() + minDeflate) // what is small may grow by some bytes
 	buf.Write(head)
 	buf.Write(appendDeflated(buf.AvailableBuffer(), rest))
 	free(st.buf)

@@ -30,9 +30,9 @@ func (b *batch) deflate() *deflated {
 		d = b.deflated.Load()
 	}
 	d.once.Do(func() {
-		buf := buffers.Get().(*bytes.Buffer)
+		buf := newBuffer(bufferSize)
 		d.data = bytes.Clone(appendDeflated(buf.AvailableBuffer(), b.data))
-		buffers.Put(buf)
+		free(buf)
 		d.crc, d.power = crc32.ChecksumIEEE(b.data), powerOf(len(b.data))
 	})
 	return d

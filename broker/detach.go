@@ -2,7 +2,6 @@ package broker
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -135,46 +134,6 @@ func (l *line) watch(s *Subscription) {
 func (l *line) end(s *Subscription) {
 	if l.ends.Add(1) == 2 {
 		s.unserve()
-	}
-}
-
-// tick has the shards write heartbeats to the sockets that they own, until ctx
-// ends.
-func (b *Broker) tick(ctx context.Context) {
-	defer close(b.tickDone)
-	d := b.opts.Heartbeat
-	if !b.opts.Detach || !canWriteSocket || d <= 0 {
-		return
-	}
-	ticker := time.NewTicker(max(d/4, time.Millisecond))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			b.beat()
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// beat hands the newest ID to all shards, for those who have not heard of it.
-func (b *Broker) beat() {
-	b.order.Lock()
-	defer b.order.Unlock()
-	if b.frozen {
-		return
-	}
-	mark := newMark("")
-	if data, err := sse.AppendID(nil, b.newest); err == nil && b.newest != "" && !b.opts.NoPriming {
-		mark = new(batch).with(&frame{event: sse.Event{ID: b.newest}, data: data})
-		mark.ready() // now, as the shards share it
-		if b.opts.Compress {
-			mark.deflate()
-		}
-	}
-	for _, s := range b.shards {
-		s.send(op{do: (*shard).beat, mark: mark})
 	}
 }
 

@@ -15,19 +15,6 @@ func (s *shard) release(r *registration) {
 	r.sub.spawn(nil)
 }
 
-// wake has a subscriber look at what else there is than what the shard has for
-// it: the end of a context, a heartbeat that is due.
-func (s *shard) wake(o op) {
-	switch r := o.reg; {
-	case r.slots == nil:
-	case r.waits:
-		s.mark(o) // or there is something else in the queue
-	case r.isParked() && r.sub.direct:
-	default:
-		s.post(r, item{})
-	}
-}
-
 // write writes b to r's socket.
 func (s *shard) write(r *registration, b *batch) {
 	sub := r.sub
@@ -35,6 +22,9 @@ func (s *shard) write(r *registration, b *batch) {
 		sub.position, sub.handed = id, id
 	}
 	sub.seen = r.count
+	if r.queue != nil {
+		r.queue = nil // an idle subscriber needs none
+	}
 	s.written += uint64(b.events)
 	sub.total.Add(uint64(b.events))
 	s.writeBytes(r, b)
@@ -57,31 +47,3 @@ func (s *shard) writeBytes(r *registration, b *batch) {
 		s.release(r)
 	}
 }
-
-// beat writes a heartbeat to every socket of this shard that has been idle for
-// long: the newest ID, up to which the shard has delivered everything, where
-// that is news.
-func (s *shard) beat(o op) {
-	s.flush()
-	comment := new(batch).with(emptyComment)
-	id := o.mark.frame.event.ID
-	for _, list := range s.index {
-		for i := len(list) - 1; i >= 0; i-- {
-			r := list[i].reg
-			if !r.isParked() || !r.sub.direct {
-				continue
-			}
-			r.queue = nil // an idle subscriber needs none
-			switch {
-			case s.now.Sub(r.sub.out.wrote) < s.heartbeat:
-			case id == "" || id == r.sub.handed:
-				s.writeBytes(r, comment)
-			default:
-				r.sub.position, r.sub.handed = id, id
-				s.writeBytes(r, o.mark)
-			}
-		}
-	}
-}
-
-var emptyComment = &frame{data: []byte(":\n\n")}

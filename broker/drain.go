@@ -42,12 +42,6 @@ func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration)
 		if err := out.flush(); err != nil {
 			return err
 		}
-		// A mark is a sign of life, too.
-		if out.alarmed() && out.due() && !s.b.markNewest(s, reg) {
-			if err := out.beat(); err != nil {
-				return err
-			}
-		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -59,7 +53,7 @@ func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration)
 			continue
 		}
 		// Not a select: all there is to wait for comes through the queue, see
-		// [shard.wake], and that costs half as much.
+		// [Broker.wake], and that costs half as much.
 		var ok bool
 		if s.held, ok = reg.await(); !ok {
 			return s.reason(out, reg)
@@ -114,7 +108,11 @@ func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registrat
 	s.held = item{}
 	id := b.frame.event.ID
 	if b.events == 0 {
-		if id == "" || id == s.handed || s.isBehind(id) {
+		switch {
+		case b == comment:
+			_, err := out.blocks(b)
+			return err
+		case id == "" || id == s.handed || s.isBehind(id):
 			return nil
 		}
 		s.position, s.handed = id, id

@@ -78,24 +78,6 @@ func (b *Broker) changeInterestLocked(topic string, s *shard, n int) {
 	}
 }
 
-// markNewest has the shard tell s how far it has come, and reports whether
-// that is news to the subscriber. The answer comes through the queue, behind
-// everything that the shard was handed before: an ID may be sent only when all
-// before it has been.
-func (b *Broker) markNewest(s *Subscription, r *registration) bool {
-	if b.opts.NoPriming {
-		return false
-	}
-	b.order.Lock()
-	defer b.order.Unlock()
-	id := b.newest
-	if b.frozen || id == "" || id == s.handed || s.isBehind(id) {
-		return false
-	}
-	r.shard.send(op{do: (*shard).mark, reg: r, mark: newMark(id)})
-	return true
-}
-
 // markCount has the shard tell s how many events it has had for it, dropped
 // ones included. The answer comes through the queue.
 func (b *Broker) markCount(r *registration) {
@@ -104,12 +86,10 @@ func (b *Broker) markCount(r *registration) {
 	r.shard.send(op{do: (*shard).mark, reg: r, mark: newMark("")})
 }
 
-// wake has the subscriber look around.
+// wake has a loop over Events look around.
 func (b *Broker) wake(s *Subscription) {
-	b.order.Lock()
-	defer b.order.Unlock()
-	if r := s.reg; r != nil {
-		r.shard.send(op{do: (*shard).wake, reg: r, mark: newMark("")})
+	if r := s.registration(); r != nil {
+		b.markCount(r)
 	}
 }
 

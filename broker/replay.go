@@ -248,7 +248,7 @@ func pause(ctx context.Context, out outlet, d time.Duration) error {
 			timer.Stop()
 			return context.Cause(ctx)
 		}
-		if out.due() {
+		if out.rest() == 0 {
 			if err := out.beat(); err != nil {
 				return err
 			}

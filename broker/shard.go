@@ -115,6 +115,9 @@ type shard struct {
 	written uint64    // events written to sockets that are not in stats yet
 	bytes   uint64    // written to sockets that are not in stats yet
 
+	beater *time.Timer // calls Broker.beat
+	beats  bool        // it is set
+
 	ready   []*registration // those to send a worker to
 	errands chan *errand    // to the workers; nil until there is one
 }
@@ -200,6 +203,9 @@ func (s *shard) run() {
 // it, and none from before.
 func (s *shard) register(o op) {
 	r := o.reg
+	if !r.waits {
+		s.expectBeats()
+	}
 	r.slots = make([]int, len(r.topics))
 	for i, topic := range r.topics {
 		list := s.index[topic]
@@ -292,5 +298,6 @@ func (s *shard) end(op) {
 	if s.errands != nil {
 		close(s.errands)
 	}
+	s.beater.Stop()
 	s.ended = true
 }

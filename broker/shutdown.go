@@ -45,7 +45,6 @@ func (b *Broker) finish(ctx context.Context) error {
 	if err := b.wait(ctx, b.quiet); err != nil {
 		return err
 	}
-	<-b.tickDone
 	<-b.retireDone
 	return b.wait(ctx, b.readDone)
 }
@@ -150,7 +149,6 @@ func (b *Broker) Close() error {
 	for _, s := range b.shards {
 		<-s.done
 	}
-	<-b.tickDone
 	<-b.retireDone
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"math"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/fanfare-go/fanfare/sse"
@@ -28,8 +27,6 @@ type stream struct {
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
 	wrote time.Time     // the last write
-	timer *time.Timer   // wakes the subscriber when a heartbeat may be due
-	alarm atomic.Bool   // it has
 
 	done     chan struct{} // closed when the handler may return
 	panicked any           // what a callback has panicked with, for the handler to repeat; set before done is closed
@@ -187,7 +184,7 @@ func (st *stream) write(data []byte) error {
 // put takes data for the next flush, which comes early when there is much: the
 // write timeout must not run while the Store is asked for more.
 func (st *stream) put(data []byte) error {
-	if st.buffer().Len()+len(data) > bufferSize {
+	if st.room(len(data)).Len()+len(data) > bufferSize {
 		if err := st.flush(); err != nil {
 			return err
 		}
@@ -195,7 +192,7 @@ func (st *stream) put(data []byte) error {
 	if len(data) > bufferSize {
 		return st.send(data)
 	}
-	st.buffer().Write(data)
+	st.room(len(data)).Write(data)
 	return nil
 }
 
@@ -232,34 +229,13 @@ func (st *stream) send(data []byte) (err error) {
 	return st.w.Flush()
 }
 
-// alarmed reports whether the timer has fired.
-func (st *stream) alarmed() bool { return st.alarm.Load() && st.alarm.Swap(false) }
-
-// rest returns how long it is until a heartbeat is due.
+// rest returns how long it is until a heartbeat is due, or ages if there is to
+// be none.
 func (st *stream) rest() time.Duration {
-	return max(st.heartbeat()-time.Since(st.wrote), 0)
-}
-
-// heartbeat returns the time of a heartbeat, or ages if there is to be none.
-func (st *stream) heartbeat() time.Duration {
 	if d := st.sub.b.opts.Heartbeat; d > 0 {
-		return d
+		return max(d-time.Since(st.wrote), 0)
 	}
 	return math.MaxInt64
-}
-
-// due reports whether a heartbeat is. The timer is not touched by every write;
-// when it has fired it is time to look how long ago the last one was.
-func (st *stream) due() bool {
-	rest := st.rest()
-	beat := rest == 0
-	if beat {
-		rest = st.heartbeat() // from what is written now
-	}
-	if st.timer != nil {
-		st.timer.Reset(rest)
-	}
-	return beat
 }
 
 func (st *stream) beat() error {
@@ -299,30 +275,12 @@ func (st *stream) park(complete bool) {
 		closeOnce(st.done) // the handler has nothing to wait for
 		// The shard tells no Gap, and does not pick from what a Broker has that
 		// lags behind the one before.
-		if complete && !sub.ahead && l.raw != nil && l.guard.release() == nil {
-			sub.direct = true
-			st.stopTimer() // see [Broker.tick]
-			return
-		}
-	}
-	if st.timer == nil && st.heartbeat() < math.MaxInt64 {
-		st.timer = time.AfterFunc(st.rest(), func() {
-			st.alarm.Store(true)
-			sub.b.wake(sub)
-		})
-	}
-}
-
-func (st *stream) stopTimer() {
-	if st.timer != nil {
-		st.timer.Stop()
-		st.timer = nil
+		sub.direct = complete && !sub.ahead && l.raw != nil && l.guard.release() == nil
 	}
 }
 
 // close ends the stream, and lets its handler return.
 func (st *stream) close() {
-	st.stopTimer()
 	st.release()
 	if l := st.sub.line; l != nil {
 		l.finish()
@@ -331,9 +289,6 @@ func (st *stream) close() {
 		return
 	}
 	_ = st.guarded(func() error { st.guard.finish(st.sub.b.opts.WriteTimeout); return nil })
-	// The runtime keeps a stopped timer for a while, and what it refers to.
-	st.w, st.r, st.guard.ResponseWriter = nil, nil, nil
-	st.sub.held, st.sub.rest = item{}, nil
 	closeOnce(st.done)
 	st.sub.unserve()
 }

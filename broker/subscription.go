@@ -86,9 +86,7 @@ type outlet interface {
 	flush() error                                       // nothing more is queued for now
 	park(complete bool)                                 // the registration is about to be parked; not complete: a Gap is to come
 
-	alarmed() bool       // it may be time to look at due; wake was called then
-	rest() time.Duration // until it is
-	due() bool           // nothing has been written for so long that something should be
+	rest() time.Duration // until something should be written, so that the stream does not seem dead
 	beat() error         // writes something that means nothing
 
 	failed(err error) (final bool) // the Store failed; final: the stream has not begun, and ends with err
@@ -220,9 +218,7 @@ func (l *loop) snapshot() ([]sse.Event, bool, error) { return nil, false, nil }
 func (l *loop) flush() error                         { return nil }
 func (l *loop) blocks(*batch) (bool, error)          { return false, nil }
 func (l *loop) park(bool)                            {}
-func (l *loop) alarmed() bool                        { return false }
 func (l *loop) rest() time.Duration                  { return math.MaxInt64 }
-func (l *loop) due() bool                            { return false }
 func (l *loop) beat() error                          { return nil }
 func (l *loop) failed(error) bool                    { return false }
 
