@@ -47,6 +47,7 @@ type Broker struct {
 	refuse   func()        // closes refusing, and notes crowd, once
 	refusing chan struct{} // closed by refuse: no more events and subscribers
 
+	watcher     watcher            // of detached connections
 	spare       chan task          // received from by goroutines that have nothing to do; see spawn
 	stopReading context.CancelFunc // ends read
 	readDone    chan struct{}      // closed by read as it returns; closed from the start without a Follower

@@ -14,9 +14,9 @@ import (
 
 // A line is the connection of a detached subscriber: taken over from net/http,
 // so that nothing of a request but its socket is left. The response ends with
-// the connection. A goroutine is parked in a read, which notices the other end's
-// end; another one serves the stream while there is something to wait for, see
-// [Subscription.resume]; in between the shard writes to it.
+// the connection. A goroutine serves the stream while there is something to wait
+// for, see [Subscription.resume]; in between the shard writes to it. Somebody
+// watches for the other end to go.
 type line struct {
 	conn  net.Conn
 	raw   syscall.RawConn
@@ -26,7 +26,7 @@ type line struct {
 	rest []byte // what the shard could not write
 	err  error  // final: of a write
 
-	ends atomic.Int32 // how many of the two goroutines have ended
+	users atomic.Int32 // goroutines that have not ended
 }
 
 // errParked leaves run when the shard has taken over.
@@ -47,6 +47,7 @@ func detach(g *guard, r *http.Request) (*line, error) {
 		return nil, err
 	}
 	l := &line{conn: conn, guard: g}
+	l.users.Store(1)
 	if c, ok := conn.(syscall.Conn); ok {
 		l.raw, _ = c.SyscallConn() // without it the shard leaves the socket alone
 	}
@@ -117,6 +118,14 @@ func (w *socketWriter) once(fd uintptr) bool {
 	return true // rather than wait
 }
 
+// watch has somebody close s when the other end of its line goes.
+func (b *Broker) watch(s *Subscription) {
+	if !b.watcher.add(s) {
+		s.line.users.Add(1)
+		go s.line.watch(s)
+	}
+}
+
 // watch waits for the other end to go. What it sends is of no interest.
 func (l *line) watch(s *Subscription) {
 	var ignored [16]byte
@@ -125,20 +134,27 @@ func (l *line) watch(s *Subscription) {
 			break
 		}
 	}
-	s.close(endClient)
-	l.guard.cut()
-	l.end(s)
+	s.gone()
+	l.release(s)
 }
 
-// end is called by both goroutines of a line as they end.
-func (l *line) end(s *Subscription) {
-	if l.ends.Add(1) == 2 {
+// gone closes s, as the other end of its line has gone.
+func (s *Subscription) gone() {
+	s.close(endClient)
+	s.guard.cut()
+}
+
+// release is called by each user of l as it ends.
+func (l *line) release(s *Subscription) {
+	if l.users.Add(-1) == 0 {
 		s.unserve()
 	}
 }
 
 // finish ends the connection, and the response with it.
-func (l *line) finish() {
+func (l *line) finish(s *Subscription) {
 	l.guard.finish(-1)
+	s.b.watcher.remove(s)
 	_ = l.conn.Close()
+	l.release(s)
 }

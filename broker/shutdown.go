@@ -46,6 +46,7 @@ func (b *Broker) finish(ctx context.Context) error {
 		return err
 	}
 	<-b.retireDone
+	b.watcher.close()
 	return b.wait(ctx, b.readDone)
 }
 
@@ -150,5 +151,6 @@ func (b *Broker) Close() error {
 		<-s.done
 	}
 	<-b.retireDone
+	b.watcher.close()
 	return nil
 }

@@ -263,7 +263,7 @@ func (st *stream) detached(l *line) error {
 	} else {
 		st.r = st.r.WithContext(st.ctx)
 	}
-	go l.watch(st.sub)
+	st.sub.b.watch(st.sub)
 	return st.first()
 }
 
@@ -283,9 +283,8 @@ func (st *stream) park(complete bool) {
 func (st *stream) close() {
 	st.release()
 	if l := st.sub.line; l != nil {
-		l.finish()
 		closeOnce(st.done)
-		l.end(st.sub)
+		l.finish(st.sub)
 		return
 	}
 	_ = st.guarded(func() error { st.guard.finish(st.sub.b.opts.WriteTimeout); return nil })
