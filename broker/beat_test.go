@@ -2,10 +2,12 @@ package broker_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -59,4 +61,69 @@ func TestAHeartbeatRepeatsNoIDThatTheShardHasWritten(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestHeartbeatsOfEachStreamAreOnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const interval = 10 * time.Second
+		b := newShard(t, &broker.Options{Store: broker.Discard, Heartbeat: interval})
+		for range 2 { // the second time nobody has been there for long
+			var peers []*peer
+			var began []time.Time
+			for range 3 {
+				peers, began = append(peers, newPeer(t, b, "")), append(began, time.Now())
+				time.Sleep(3 * time.Second)
+			}
+			for beat := 1; beat < 5; beat++ {
+				for i, p := range peers {
+					at := began[i].Add(time.Duration(beat) * interval)
+					time.Sleep(time.Until(at) - 1)
+					synctest.Wait()
+					require.Less(t, p.last().at, at)
+					time.Sleep(1)
+					synctest.Wait()
+					require.Equal(t, write{":\n\n", at, true}, p.last())
+				}
+			}
+			for _, p := range peers {
+				p.Close()
+			}
+			time.Sleep(3 * interval)
+		}
+	})
+}
+
+func TestAStreamHasHeartbeatsOnceItIsIdleAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const interval = 10 * time.Second
+		b := newShard(t, &broker.Options{Store: broker.Discard, Heartbeat: interval, WriteTimeout: time.Hour})
+		p := newPeer(t, b, "")
+		free := p.stick()
+		publish(t, b, 1, 1)
+		time.Sleep(5*interval + 1) // no heartbeat is due, as it has not taken the event
+		free()
+		require.Equal(t, "data: 1\n\n", p.last().text)
+		time.Sleep(interval)
+		synctest.Wait()
+		beat := p.last()
+		require.Equal(t, ":\n\n", beat.text)
+		require.LessOrEqual(t, time.Since(beat.at), interval/8)
+	})
+}
+
+func TestALoopOverEventsHasNoHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShard(t, &broker.Options{Heartbeat: time.Second})
+		p := newPeer(t, b, "") // so that there are some
+		sub, err := b.Subscribe()
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for _, err := range sub.Events(ctx) {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+		synctest.Wait()
+		require.Equal(t, ":\n\n", p.last().text)
+		require.Equal(t, time.Now(), p.last().at)
+	})
 }

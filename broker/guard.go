@@ -19,16 +19,17 @@ import (
 // writes, so there it is left, and only moved when a quarter of it is used up.
 type guard struct {
 	http.ResponseWriter
-	lazy bool // HTTP/1
 
 	mu       sync.Mutex // guards what follows and the write deadline
 	timeout  time.Duration
 	conn     net.Conn  // taken over from the ResponseWriter, or nil
 	until    time.Time // the deadline that is set; zero: none
+	deadline int64     // of the last write, in ns since 1970
 	armed    bool      // a write may be blocked
-	deadline int64     // of that write, in ns since 1970
 	isCut    bool
 	returned bool // the handler is about to return
+
+	lazy bool // HTTP/1
 }
 
 func newGuard(w http.ResponseWriter, r *http.Request, timeout time.Duration) *guard {

@@ -129,7 +129,8 @@ type Options struct {
 	NoPriming bool
 
 	// Heartbeat, Retry and WriteTimeout of each HTTP stream are those of
-	// [sse.WriterOptions].
+	// [sse.WriterOptions]. Where there are very many streams heartbeats may be
+	// late, by a quarter of their interval at most.
 	Heartbeat    time.Duration // idle time before an empty comment; 0: 15 s, negative: never
 	Retry        time.Duration // reconnection time sent first, if positive; on Shutdown, spread, at least a second
 	WriteTimeout time.Duration // per write; 0: 10 s, negative: none
@@ -144,15 +145,13 @@ type Options struct {
 	// idle subscriber costs a few kilobytes instead of some twenty, and an event
 	// a write to the socket and nothing else. Connections with TLS or HTTP/2,
 	// ResponseWriters that cannot be hijacked, and systems other than Unix get
-	// the ordinary way, with the same promises. So does a proxy that speaks
-	// HTTP/1.0, as nginx may by default: it needs proxy_http_version 1.1 and
-	// proxy_set_header Connection "".
+	// the ordinary way, with the same promises.
 	//
 	// What is given up: the handler returns once the subscriber has caught up,
 	// so middleware sees the request end early, and its wrappers of the
 	// ResponseWriter see nothing of the stream; [http.Server.Shutdown] neither
 	// knows of these streams nor waits for them, so main itself has to wait for
-	// [Broker.Shutdown]; heartbeats may be late by a quarter of their interval.
+	// [Broker.Shutdown].
 	Detach bool
 
 	// Compress sends streams as gzip to clients that accept it. Of JSON that is

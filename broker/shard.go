@@ -38,7 +38,6 @@ type registration struct {
 	// DropOldest the shard receives from it, too. Closed, it tells its
 	// subscriber to look for the reason.
 	queue chan item
-	waits bool // somebody may wait for the queue: a loop over Events; without: see turn.go
 
 	busy    atomic.Int64 // whose turn it is: see turn.go
 	carried item         // of whose turn it is
@@ -48,11 +47,14 @@ type registration struct {
 	taking  sync.Mutex
 	waiting bool // a loop over Events waits for the queue, or will in a moment; guarded by taking
 
+	waits  bool // somebody may wait for the queue: a loop over Events; without: see turn.go
+	behind bool // the queue was full: the subscriber has to catch up, or end; set before the queue is closed
+
 	took   atomic.Uint64 // events that have left the queue
 	taken  atomic.Uint64 // their bytes
 	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
 
-	// Owned by the shard; behind may be read once the queue is closed.
+	// Owned by the shard.
 	topics []string      // the subscription's, or a copy
 	slots  []int         // the places in the index: slots[i] is that in the list of topics[i]; nil once it has none
 	last   *frame        // the newest frame that was for this registration
@@ -62,7 +64,6 @@ type registration struct {
 	sent   uint64        // their bytes
 	first  uint64        // bytes of all events through that which was queued when the queue was empty
 	since  time.Duration // when the queue was last empty no longer, counted from Broker.born
-	behind bool          // the queue was full: the subscriber has to catch up, or end
 }
 
 // An op is what a shard is asked to do. Ops of one shard are handed over under

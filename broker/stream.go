@@ -26,7 +26,7 @@ type stream struct {
 	whole []byte        // written, not sent: a batch, which is not copied unless more comes
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
-	wrote time.Time     // the last write
+	wrote time.Duration // when the last write was, counted from Broker.born
 
 	done     chan struct{} // closed when the handler may return
 	panicked any           // what a callback has panicked with, for the handler to repeat; set before done is closed
@@ -96,7 +96,7 @@ func (st *stream) begin() error {
 		return err
 	}
 	st.w = (*page)(st.guard)
-	st.wrote = time.Now()
+	st.wrote = st.sub.b.age()
 	if st.gzip != nil {
 		return st.first()
 	}
@@ -224,7 +224,7 @@ func (st *stream) send(data []byte) (err error) {
 	if err != nil || written == 0 {
 		return err
 	}
-	st.wrote = time.Now()
+	st.wrote = st.sub.b.age()
 	st.sub.b.stats.bytes.Add(uint64(written))
 	return st.w.Flush()
 }
@@ -233,7 +233,7 @@ func (st *stream) send(data []byte) (err error) {
 // be none.
 func (st *stream) rest() time.Duration {
 	if d := st.sub.b.opts.Heartbeat; d > 0 {
-		return max(d-time.Since(st.wrote), 0)
+		return max(d-(st.sub.b.age()-st.wrote), 0)
 	}
 	return math.MaxInt64
 }
@@ -255,7 +255,7 @@ func (st *stream) farewell() {
 // detached makes l, on which the header has been sent, the wire of st.
 func (st *stream) detached(l *line) error {
 	st.w, st.sub.line, st.sub.out = l, l, st
-	st.wrote = time.Now()
+	st.wrote = st.sub.b.age()
 	// The handler returns before the stream ends. Of its request an idle stream
 	// keeps nothing that nobody asks for.
 	if st.sub.b.opts.Snapshot == nil {

@@ -61,7 +61,7 @@ type Subscription struct {
 }
 
 // stage is where in the fixed order of a stream a subscription stands.
-type stage int
+type stage int8
 
 const (
 	fresh    stage = iota // no cursor: Snapshot or Backlog come first

@@ -1,0 +1,100 @@
+package broker_test
+
+import (
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// dialStream connects to a server on loopback and asks for a stream.
+func dialStream(t testing.TB, url string) net.Conn {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	_, err = conn.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+	require.NoError(t, err)
+	return conn
+}
+
+func awaitSubscribers(t testing.TB, b *broker.Broker, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return b.Stats().Subscribers == n }, 10*time.Second, time.Millisecond)
+}
+
+func TestADetachedSubscriberThatIsIdleHasNoGoroutine(t *testing.T) {
+	b := newBroker(t, &broker.Options{Detach: true})
+	srv := loopback(t, b)
+	before := runtime.NumGoroutine()
+	const n = 100
+	var conns []net.Conn
+	for range n {
+		conns = append(conns, dialStream(t, srv.URL))
+	}
+	awaitSubscribers(t, b, n)
+	assert.Eventually(t, func() bool { return runtime.NumGoroutine() < before+n/10 }, 10*time.Second, time.Millisecond)
+	for i, conn := range conns {
+		switch i % 3 {
+		case 0:
+			conn.Close()
+		case 1:
+			require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+		default:
+			require.NoError(t, conn.(*net.TCPConn).SetLinger(0)) // a reset
+			conn.Close()
+		}
+		if i == n/2 {
+			awaitSubscribers(t, b, n-i-1)
+		}
+	}
+	awaitSubscribers(t, b, 0)
+	require.NoError(t, b.Shutdown(t.Context()))
+	assert.Zero(t, running("broker.(*watcher).run"))
+}
+
+func TestWhatADetachedClientSendsIsOfNoInterest(t *testing.T) {
+	b := newBroker(t, &broker.Options{Detach: true})
+	srv := loopback(t, b)
+	conn := dialStream(t, srv.URL)
+	dialStream(t, srv.URL) // and sends nothing
+	awaitSubscribers(t, b, 2)
+	for range 100 {
+		_, err := conn.Write(make([]byte, 16<<10)) // of which nothing must stay unread
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 2, b.Stats().Subscribers)
+	conn.Close()
+	awaitSubscribers(t, b, 1)
+}
+
+// The descriptor stays open for as long as the callback takes.
+func TestAClientThatHasGoneTakesNoTimeWhileItsSnapshotHangs(t *testing.T) {
+	free := make(chan struct{})
+	b := newBroker(t, &broker.Options{Detach: true, Snapshot: func(*http.Request, []string) ([]sse.Event, error) {
+		<-free
+		return nil, nil
+	}})
+	srv := loopback(t, b)
+	conn := dialStream(t, srv.URL)
+	awaitSubscribers(t, b, 1)
+	_, err := conn.Read(make([]byte, 1)) // the header
+	require.NoError(t, err)
+	conn.Close()
+	awaitSubscribers(t, b, 0)
+	var before, after syscall.Rusage
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &before))
+	time.Sleep(300 * time.Millisecond)
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &after))
+	close(free)
+	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	assert.Less(t, used, 150*time.Millisecond)
+}
