@@ -117,6 +117,10 @@ func (s *shard) makeRoom(r *registration, b *batch) {
 	}
 }
 
+// newQueue returns a queue. Besides events there is a place for a mark, or an
+// event that comes behind it might be dropped, and be told as a gap of its own.
+func (s *shard) newQueue() chan item { return make(chan item, s.queueSize+1) }
+
 // put queues it, which fits.
 func (s *shard) put(r *registration, it item) {
 	b := it.batch
@@ -166,10 +170,14 @@ func (s *shard) mark(o op) {
 		return
 	}
 	s.emit(r)
-	if r.slots != nil && r.took.Load() == r.put && s.fits(r, o.mark) {
+	if r.slots != nil && r.isDone() {
 		s.put(r, item{o.mark, r.count})
 	}
 }
+
+// isDone reports whether nothing is queued, and nothing that was is still on its
+// way to the subscriber.
+func (r *registration) isDone() bool { return len(r.queue) == 0 && r.took.Load() == r.put }
 
 // gap tells every registration that events are missing which nobody here has
 // seen: it counts one that is not there.
@@ -197,7 +205,7 @@ func (s *shard) gap(o op) {
 			// Behind events there is no mark: what is dropped behind that
 			// would be a gap of its own, though it is the same hole.
 			r.missed.Store(r.count)
-			if r.took.Load() == r.put && s.fits(r, o.mark) {
+			if r.isDone() {
 				s.put(r, item{o.mark, r.count})
 			}
 		}

@@ -17,7 +17,7 @@ func (b *Broker) registerLocked(s *Subscription) {
 		waits:  s.guard == nil,
 	}
 	if r.waits {
-		r.queue = make(chan item, b.opts.QueueSize)
+		r.queue = r.shard.newQueue()
 	} else {
 		r.busy.Store(1) // it is the turn of whoever serves it
 	}

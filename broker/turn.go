@@ -41,7 +41,7 @@ func (s *shard) post(r *registration, it item) {
 // openQueue makes the queue of r, which is not parked, if there is none.
 func (s *shard) openQueue(r *registration) {
 	if r.queue == nil {
-		r.queue = make(chan item, s.queueSize)
+		r.queue = s.newQueue()
 	}
 }
 

@@ -96,5 +96,5 @@ func TestAClientThatHasGoneTakesNoTimeWhileItsSnapshotHangs(t *testing.T) {
 	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &after))
 	close(free)
 	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
-	assert.Less(t, used, 150*time.Millisecond)
+	assert.Less(t, used, 60*time.Millisecond, "an idle process takes some; one that goes round in circles all it can get")
 }
