@@ -1,6 +1,8 @@
 package broker_test
 
 import (
+	"bufio"
+	"fmt"
 	"net"
 	"net/http"
 	"runtime"
@@ -65,15 +67,35 @@ func TestWhatADetachedClientSendsIsOfNoInterest(t *testing.T) {
 	b := newBroker(t, &broker.Options{Detach: true})
 	srv := loopback(t, b)
 	conn := dialStream(t, srv.URL)
-	dialStream(t, srv.URL) // and sends nothing
-	awaitSubscribers(t, b, 2)
-	for range 100 {
-		_, err := conn.Write(make([]byte, 16<<10)) // of which nothing must stay unread
+	awaitSubscribers(t, b, 1)
+	lines := bufio.NewScanner(conn)
+	for n := range 100 {
+		publish(t, b, n, n)
+		for lines.Text() != fmt.Sprint("data: ", n) {
+			require.True(t, lines.Scan(), lines.Err())
+		}
+		_, err := conn.Write(make([]byte, 16<<10)) // none of which may stay unread
 		require.NoError(t, err)
 	}
-	assert.Equal(t, 2, b.Stats().Subscribers)
+	assert.Equal(t, 1, b.Stats().Subscribers)
 	conn.Close()
+	awaitSubscribers(t, b, 0)
+}
+
+func TestAWriteToADetachedClientThatHasGoneIsGivenUp(t *testing.T) {
+	b := newBroker(t, &broker.Options{Detach: true, WriteTimeout: time.Hour})
+	srv := loopback(t, b)
+	conn := dialStream(t, srv.URL)
 	awaitSubscribers(t, b, 1)
+	event := sse.Event{Data: strings.Repeat("x", 1<<20)}
+	for running("broker.(*line).write") == 0 {
+		_, err := b.Publish(t.Context(), event)
+		require.NoError(t, err)
+		time.Sleep(time.Millisecond)
+	}
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite()) // and goes on not reading
+	awaitSubscribers(t, b, 0)
+	assert.Eventually(t, func() bool { return running("broker.(*line).write") == 0 }, 10*time.Second, time.Millisecond)
 }
 
 // The descriptor stays open for as long as the callback takes.
