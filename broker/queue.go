@@ -58,6 +58,7 @@ func (s *shard) flush() {
 		s.stats.bytes.Add(s.bytes)
 		s.written, s.bytes = 0, 0
 	}
+	s.took = time.Since(s.now)
 }
 
 // emit hands out what was gathered for r.
