@@ -142,8 +142,9 @@ type Options struct {
 	FlushInterval time.Duration
 
 	// Detach takes cleartext HTTP/1.1 connections over from net/http, so that an
-	// idle subscriber costs a few kilobytes instead of some twenty, and an event
-	// a write to the socket and nothing else. Connections with TLS or HTTP/2,
+	// idle subscriber costs a few kilobytes instead of some twenty, on Linux not
+	// even a goroutine, and an event a write to the socket and nothing else.
+	// HTTP/1.0 is answered in the same way. Connections with TLS or HTTP/2,
 	// ResponseWriters that cannot be hijacked, and systems other than Unix get
 	// the ordinary way, with the same promises.
 	//

@@ -17,7 +17,7 @@ import (
 )
 
 // proxied runs a test behind nginx in the ways that it talks to servers.
-// HTTP/1.0 is its default up to 1.29.6; with HTTP/1.1 sockets can be detached.
+// HTTP/1.0 is its default up to 1.29.6.
 func proxied(t *testing.T, opts broker.Options, more string, test func(*testing.T, *site, *nginx)) {
 	for name, v := range map[string]struct {
 		detach bool
