@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 // the processor has to fetch for a subscription it fetches once for the burst.
 // In bursts of 1 nearly all of the cost is to wake up a goroutine, which touches
 // its stack, its queue and a dozen other places, some 3 KiB. Where that is not
-// in a cache any more for all of them together, it costs three to four times as
+// in a cache any more for all of them together, it costs two to three times as
 // much: with 32 MiB of third-level cache between 1,000 and 10,000 of them. A bare
 // channel with a goroutine behind it becomes slower by the same factor there.
 func BenchmarkFanOut(b *testing.B) {

@@ -17,9 +17,6 @@ var comment = &batch{frame: &frame{}, data: sse.AppendComment(nil, "")}
 func (b *Broker) beat(s *shard) {
 	b.order.Lock()
 	defer b.order.Unlock()
-	if b.frozen {
-		return
-	}
 	mark := newMark("")
 	if data, err := sse.AppendID(nil, b.newest); err == nil && b.newest != "" && !b.opts.NoPriming {
 		mark = newMark(b.newest)
