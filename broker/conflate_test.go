@@ -87,6 +87,7 @@ func TestConflateNeverLeavesOutTheNewestOfAKeyNorWhatHasNone(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 0))
 			b := newBroker(t, &broker.Options{
+				Store:     stores()[[]string{"memory", "follower"}[seed%2]](),
 				QueueSize: 1 + rng.IntN(6), QueueBytes: 100 + rng.IntN(400), Slow: broker.Conflate, Key: byType,
 			})
 			sub := subscribe(t, b)

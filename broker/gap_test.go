@@ -84,7 +84,7 @@ func TestNothingIsDeliveredTwiceBehindAGapThatWasNone(t *testing.T) {
 
 func TestAGapOfTheFollowerIsToldOnceBehindAFullQueue(t *testing.T) {
 	for name, topic := range map[string]string{"events follow": "busy", "none follow": "quiet"} {
-		for _, policy := range []broker.SlowPolicy{broker.CatchUp, broker.DropOldest, broker.DropNewest} {
+		for _, policy := range []broker.SlowPolicy{broker.CatchUp, broker.DropOldest, broker.DropNewest, broker.Conflate} {
 			t.Run(fmt.Sprint(name, " ", policy), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					log := storetest.NewLog()
@@ -101,7 +101,7 @@ func TestAGapOfTheFollowerIsToldOnceBehindAFullQueue(t *testing.T) {
 					want := []string{"1", "2", "gap:"}
 					if topic == "busy" {
 						switch policy {
-						case broker.CatchUp:
+						case broker.CatchUp, broker.Conflate:
 							want = append(want, "7", "8", "9")
 						case broker.DropOldest:
 							want = []string{"gap:", "8", "9"}
@@ -127,18 +127,20 @@ func trimmed(t *testing.T, log *storetest.Log, view *storetest.View, topic strin
 }
 
 func TestAnIdleStreamIsToldAGapOfTheFollower(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		log := storetest.NewLog()
-		view := log.View()
-		b := newBroker(t, &broker.Options{Store: view, Heartbeat: time.Hour})
-		s := connect(t, b, "")
-		publish(t, b, 1, 2)
-		s.news()
-		time.Sleep(time.Minute) // it is parked
-		trimmed(t, log, view, "another")
-		time.Sleep(time.Minute)
-		assert.Equal(t, "event: gap\ndata: \n\n", s.news())
-	})
+	for _, policy := range []broker.SlowPolicy{broker.CatchUp, broker.Conflate} {
+		synctest.Test(t, func(t *testing.T) {
+			log := storetest.NewLog()
+			view := log.View()
+			b := newBroker(t, &broker.Options{Store: view, Heartbeat: time.Hour, Slow: policy})
+			s := connect(t, b, "")
+			publish(t, b, 1, 2)
+			s.news()
+			time.Sleep(time.Minute) // it is parked
+			trimmed(t, log, view, "another")
+			time.Sleep(time.Minute)
+			assert.Equal(t, "event: gap\ndata: \n\n", s.news())
+		})
+	}
 }
 
 func TestADetachedStreamIsToldAGapOfTheFollower(t *testing.T) {
