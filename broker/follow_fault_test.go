@@ -246,4 +246,3 @@ func TestTheLogTellsOfAFollowerThatFailsAndOfNoEnd(t *testing.T) {
 		})
 	}
 }
-

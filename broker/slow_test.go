@@ -177,16 +177,18 @@ func TestEveryHoleOfADropPolicyHasItsGapAndEveryGapItsHole(t *testing.T) {
 func TestQueueBytesCountBeyondTheFirstEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		size := len("id: 1\ndata: \n\n") + 1000
-		b := newBroker(t, &broker.Options{QueueBytes: 2 * size, Slow: broker.Disconnect})
-		sub := subscribe(t, b)
-		for i := range 4 {
-			_, err := b.Publish(t.Context(), sse.Event{ID: strconv.Itoa(i), Data: strings.Repeat("x", 1000)})
-			require.NoError(t, err)
+		for limit, want := range map[int]int{2*size - 1: 2, 2 * size: 3} {
+			b := newBroker(t, &broker.Options{QueueBytes: limit, Slow: broker.Disconnect})
+			sub := subscribe(t, b)
+			for i := range 4 {
+				_, err := b.Publish(t.Context(), sse.Event{ID: strconv.Itoa(i), Data: strings.Repeat("x", 1000)})
+				require.NoError(t, err)
+			}
+			synctest.Wait()
+			got, err := pending(t, sub)
+			assert.Equal(t, broker.ErrSlow, err)
+			assert.Len(t, got, want)
 		}
-		synctest.Wait()
-		got, err := pending(t, sub)
-		assert.Equal(t, broker.ErrSlow, err)
-		assert.Len(t, got, 3)
 	})
 }
 
