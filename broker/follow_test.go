@@ -116,9 +116,10 @@ func TestWhatWasTrimmedWhileTheEngineWasAwayIsAGap(t *testing.T) {
 		log := storetest.NewLog()
 		view := log.View()
 		b := newBroker(t, &broker.Options{Store: view})
-		sub, quiet := subscribe(t, b), subscribe(t, b, "quiet")
+		sub, quiet, both := subscribe(t, b), subscribe(t, b, "quiet"), subscribe(t, b, "", "quiet")
 		id := publish(t, b, 1, 1)[0]
 		assert.Equal(t, []string{"1"}, take(t, sub, 1))
+		assert.Equal(t, []string{"1"}, take(t, both, 1))
 
 		view.SetErr(errors.New("away"))
 		synctest.Wait()
@@ -131,6 +132,7 @@ func TestWhatWasTrimmedWhileTheEngineWasAwayIsAGap(t *testing.T) {
 		view.SetErr(nil)
 		want := slices.Concat([]string{"gap:"}, numbers(7, 9))
 		assert.Equal(t, want, take(t, sub, 4))
+		assert.Equal(t, want, take(t, both, 4))
 		assert.Equal(t, want, take(t, back, 4))
 		assert.Equal(t, []string{"gap:"}, take(t, quiet, 1))
 		late := resume(t, b, id)
