@@ -79,6 +79,12 @@ func TestSlicesOfTopicsAreTheCallersOwn(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, numbers(2, 4), got)
 
+		twice := subscribe(t, b, "g", "g")
+		assert.Equal(t, 1, b.Count("g"))
+		publish(t, b, 5, 5, "g", "g")
+		assert.Equal(t, numbers(5, 5), take(t, twice, 1))
+		twice.Close()
+
 		third := subscribe(t, b)
 		added, removed := []string{"d", "e"}, []string{"e", ""}
 		require.NoError(t, third.Add(added...))
