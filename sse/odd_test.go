@@ -1,0 +1,136 @@
+package sse_test
+
+import (
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/sse"
+)
+
+// What is not plain ASCII is seen wherever in its line it stands.
+func TestBytesThatAreOddAreSeenAnywhereInALine(t *testing.T) {
+	for n := range 200 {
+		plain := strings.Repeat("a", n)
+		stream := "id: " + plain + "\xff\ndata: 1\n\n" +
+			"event: " + plain + "\xff\ndata: 2\n\n" +
+			"data: " + plain + "\xff\n\n" +
+			"id: " + plain + "\x00\nevent: " + plain + "\x00\ndata: " + plain + "\x00\n\n" + // an ID with a NUL is none
+			"id: " + plain + "\ndata: " + plain + "\n\n"
+		for name, r := range map[string]io.Reader{
+			"at once":      strings.NewReader(stream),
+			"byte by byte": iotest.OneByteReader(strings.NewReader(stream)),
+		} {
+			var got []sse.Event
+			for ev, err := range sse.Events(r) {
+				require.NoError(t, err)
+				got = append(got, ev)
+			}
+			odd := plain + "\uFFFD"
+			require.Equal(t, []sse.Event{
+				{ID: odd, Data: "1"},
+				{ID: odd, Type: odd, Data: "2"},
+				{ID: odd, Data: odd},
+				{ID: odd, Type: plain + "\x00", Data: plain + "\x00"},
+				{ID: plain, Data: plain},
+			}, got, "%d %s", n, name)
+		}
+	}
+}
+
+// endless yields the same byte for ever.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func TestAResetGivesBackWhatALargeEventTook(t *testing.T) {
+	const large = 16 << 20
+	live := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	for _, part := range []int{large, 1 << 10} { // in one line, and in many
+		before := live()
+		var parts []io.Reader
+		for range large / part {
+			parts = append(parts, strings.NewReader("data: "), io.LimitReader(endless{}, int64(part)), strings.NewReader("\n"))
+		}
+		d := sse.NewDecoder(io.MultiReader(append(parts, strings.NewReader("\n"))...))
+		d.SetMaxEventSize(-1)
+		_, err := d.Decode()
+		require.NoError(t, err)
+		parts = nil
+		d.Reset(strings.NewReader("data: small\n\n"), "")
+		assert.Less(t, live()-before, large/2)
+		ev, err := d.Decode()
+		require.NoError(t, err)
+		assert.Equal(t, "small", ev.Data)
+	}
+}
+
+func TestAnIDBeforeManyShortLinesKeepsItsPlace(t *testing.T) {
+	for lines := 1; lines <= 100; lines++ {
+		data := strings.Repeat("some words\n", lines-1) + "end"
+		stream := "id: 1\ndata: " + strings.ReplaceAll(data, "\n", "\ndata: ") + "\n\n"
+		ev, err := sse.NewDecoder(strings.NewReader(stream + stream)).Decode()
+		require.NoError(t, err)
+		require.Equal(t, sse.Event{ID: "1", Data: data}, ev)
+	}
+}
+
+func TestARetryOfAnythingButDigitsIsIgnored(t *testing.T) {
+	for _, c := range []string{"/", ":", "-", "+", " ", ".", "e", "\x00", "\xff"} {
+		d := sse.NewDecoder(strings.NewReader("retry: 1" + c + "\ndata: 1\n\n"))
+		ev, err := d.Decode()
+		require.NoError(t, err)
+		assert.Zero(t, ev.Retry, "%q", c)
+		_, ok := d.LastRetry()
+		assert.False(t, ok, "%q", c)
+	}
+}
+
+func TestALimitOfZeroIsTheDefault(t *testing.T) {
+	d := sse.NewDecoder(strings.NewReader("data: " + strings.Repeat("x", 1<<20) + "\n\n"))
+	d.SetMaxEventSize(10)
+	d.SetMaxEventSize(0)
+	ev, err := d.Decode()
+	require.NoError(t, err)
+	assert.Len(t, ev.Data, 1<<20)
+}
+
+// hesitant returns nothing a number of times before it goes on.
+type hesitant struct {
+	io.Reader
+	times int
+}
+
+func (h *hesitant) Read(p []byte) (int, error) {
+	if h.times--; h.times >= 0 {
+		return 0, nil
+	}
+	return h.Reader.Read(p)
+}
+
+func TestAReaderThatMadeNoProgressIsNotAskedAgain(t *testing.T) {
+	d := sse.NewDecoder(&hesitant{strings.NewReader("data: 1\n\n"), 1_000})
+	for range 20 {
+		_, err := d.Decode()
+		require.Equal(t, io.ErrNoProgress, err)
+	}
+	d.Reset(&hesitant{strings.NewReader("data: 1\n\n"), 10}, "")
+	ev, err := d.Decode()
+	require.NoError(t, err)
+	assert.Equal(t, "1", ev.Data)
+}
