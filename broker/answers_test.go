@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -170,6 +171,20 @@ func TestAWriteThatWaitsIsALag(t *testing.T) {
 		free()
 		assert.Zero(t, subscribers(b)[0].Lag)
 	})
+}
+
+func TestTheLogTellsOfAPanicThatHasNoHandler(t *testing.T) {
+	var l records
+	b := newBroker(t, &broker.Options{
+		Detach: true, Logger: l.logger(slog.LevelInfo),
+		Snapshot: func(*http.Request, []string) ([]sse.Event, error) { panic("oops") },
+	})
+	srv := loopback(t, b)
+	resp, err := srv.Client().Get(srv.URL)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body) // until the connection is closed, after that
+	assert.Contains(t, l.String(), "level=ERROR msg=\"broker: callback panicked\" panic=oops stack=")
 }
 
 func TestTheLogTellsWhyAStreamEndsThatNobodyClosed(t *testing.T) {

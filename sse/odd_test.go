@@ -2,6 +2,8 @@ package sse_test
 
 import (
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -46,21 +48,36 @@ func TestBytesThatAreOddAreSeenAnywhereInALine(t *testing.T) {
 // endless yields the same byte for ever.
 type endless struct{}
 
-func (endless) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = 'x'
-	}
-	return len(p), nil
+func (endless) Read(p []byte) (int, error) { return copy(p, strings.Repeat("x", len(p))), nil }
+
+// live returns how many bytes are in use.
+func live() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// unheard is a ResponseWriter that forgets what it gets.
+type unheard struct{ header http.Header }
+
+func (u unheard) Header() http.Header       { return u.header }
+func (unheard) WriteHeader(int)             {}
+func (unheard) Write(p []byte) (int, error) { return len(p), nil }
+func (unheard) Flush()                      {}
+
+func TestAWriterGivesBackWhatALargeEventTook(t *testing.T) {
+	w, err := sse.NewWriter(unheard{http.Header{}}, httptest.NewRequest("GET", "/", nil), nil)
+	require.NoError(t, err)
+	const large = 4 << 20
+	before := live()
+	require.NoError(t, w.Send(sse.Event{Data: strings.Repeat("x", large)}))
+	assert.Less(t, live()-before, large/2)
+	require.NoError(t, w.Comment(""))
 }
 
 func TestAResetGivesBackWhatALargeEventTook(t *testing.T) {
-	const large = 16 << 20
-	live := func() int {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
+	const large = 4 << 20
 	for _, part := range []int{large, 1 << 10} { // in one line, and in many
 		before := live()
 		var parts []io.Reader
