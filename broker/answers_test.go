@@ -83,6 +83,66 @@ func TestHEADSaysWhatGETWouldOfCompression(t *testing.T) {
 	}
 }
 
+func TestABrokerThatHasEndedAnswersWhatCannotFlushWithAnError(t *testing.T) {
+	b := newBroker(t, nil)
+	require.NoError(t, b.Close())
+	w := httptest.NewRecorder()
+	b.ServeHTTP(struct{ http.ResponseWriter }{w}, httptest.NewRequest("GET", "/", nil))
+	assert.Equal(t, 500, w.Code)
+}
+
+func TestThoseWhoAreSentAwayComeBackAfterTheRetryTimeOfTheOptions(t *testing.T) {
+	for _, retry := range []time.Duration{0, time.Minute} {
+		b := newBroker(t, &broker.Options{Retry: retry})
+		require.NoError(t, b.Close())
+		least := max(int(retry/time.Millisecond), 1000)
+		seen := map[int]bool{}
+		for range 300 {
+			w := httptest.NewRecorder()
+			b.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+			ms := -1
+			_, err := fmt.Sscanf(w.Body.String(), "retry: %d\n\n", &ms)
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, ms, least)
+			require.LessOrEqual(t, ms, least+100)
+			seen[ms] = true
+		}
+		assert.Greater(t, len(seen), 10)
+	}
+}
+
+// deadlines is a ResponseWriter that says for how long a write may take.
+type deadlines struct {
+	http.ResponseWriter
+	longest time.Duration
+}
+
+func (d *deadlines) Unwrap() http.ResponseWriter { return d.ResponseWriter }
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.longest = max(d.longest, time.Until(t))
+	return nil
+}
+
+func TestAWriteMayTakeTenSecondsUnlessTheOptionsSayOtherwise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for timeout, want := range map[time.Duration]time.Duration{0: 10 * time.Second, time.Minute: time.Minute, -1: 0} {
+			b := newBroker(t, &broker.Options{WriteTimeout: timeout})
+			var d deadlines
+			s := connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				d.ResponseWriter = w
+				b.ServeHTTP(&d, r)
+			}), "")
+			publish(t, b, 1, 1)
+			s.news()
+			s.Close()
+			require.NoError(t, s.Wait())
+			assert.GreaterOrEqual(t, d.longest, want)
+			assert.LessOrEqual(t, d.longest, want*3/2)
+		}
+	})
+}
+
 func TestAGapIsSentAsItIsButForItsID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for gap, want := range map[sse.Event]sse.Event{

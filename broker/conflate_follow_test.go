@@ -81,6 +81,20 @@ func TestAKeyIsAskedForOnceForEachEventWhereItIsDelivered(t *testing.T) {
 	}
 }
 
+func TestNoKeyIsAskedForUnderAnotherPolicy(t *testing.T) {
+	for _, store := range stores() {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBroker(t, &broker.Options{Store: store(), Key: func(sse.Event, []string) string {
+				t.Error("asked")
+				return ""
+			}})
+			sub := subscribe(t, b)
+			publish(t, b, 1, 1)
+			assert.Equal(t, []string{"1"}, take(t, sub, 1))
+		})
+	}
+}
+
 func TestUnderConflateAGapOfTheFollowerStandsInItsPlace(t *testing.T) {
 	for name, test := range map[string]struct{ queued, after, want []string }{
 		"alone":        {nil, []string{"a7"}, []string{"gap:", "a:7"}},

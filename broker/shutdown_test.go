@@ -260,6 +260,7 @@ func TestABrokerThatHasEndedSendsClientsAwayForASpreadTime(t *testing.T) {
 			retries = append(retries, m[1])
 		}
 		slices.Sort(retries)
+		assert.Greater(t, retries[len(retries)-1], "2100", "a millisecond for each")
 		assert.Greater(t, len(slices.Compact(retries)), 10)
 	})
 }
