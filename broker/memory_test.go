@@ -43,6 +43,11 @@ func TestAMemoryStoreMakesIDsOfItsStartRandomDigitsAndASequence(t *testing.T) {
 		empty, err := s.Last(t.Context())
 		require.NoError(t, err)
 		assert.Regexp(t, regexp.MustCompile("^"+start+`\d{6}-0$`), empty)
+		for range 200 { // some of which begin with a zero
+			id, err := broker.NewMemoryStore(nil).Last(t.Context())
+			require.NoError(t, err)
+			require.Len(t, id, len(empty))
+		}
 		epoch := strings.TrimSuffix(empty, "0")
 		assert.Equal(t, []sse.Event{{ID: epoch + "1", Data: "0"}, {ID: epoch + "2", Data: "1"}}, fillStore(t, s, 2))
 		another, err := broker.NewMemoryStore(nil).Last(t.Context())
@@ -108,6 +113,18 @@ func TestMaxBytesCountsStringsTopicsAndOverhead(t *testing.T) {
 	_, err = s.Append(t.Context(), exact, nil)
 	require.NoError(t, err)
 	assert.Equal(t, history{events: []sse.Event{exact}}, rangeAll(t, s, broker.Query{}))
+}
+
+func TestOneByteTooManyIsAnEventLess(t *testing.T) {
+	const each = 256 + len("a") + len("type") + len("x") + 2*16 + len("one") + len("three")
+	for limit, want := range map[int]int{3 * each: 3, 3*each - 1: 2} {
+		s := broker.NewMemoryStore(&broker.MemoryOptions{MaxBytes: limit})
+		for _, id := range []string{"a", "b", "c"} {
+			_, err := s.Append(t.Context(), sse.Event{ID: id, Type: "type", Data: "x"}, []string{"one", "three"})
+			require.NoError(t, err)
+		}
+		assert.Len(t, rangeAll(t, s, broker.Query{}).events, want)
+	}
 }
 
 func TestAnEventLargerThanMaxBytesIsNotHeldAndIsAGapForThoseBeforeIt(t *testing.T) {

@@ -54,7 +54,7 @@ func TestAResponseOfAnotherTypeEndsTheIteration(t *testing.T) {
 }
 
 func TestAStatusThatCannotHealEndsTheIteration(t *testing.T) {
-	for _, code := range []int{201, 202, 203, 205, 206, 210, 299, 300, 301, 302, 303, 304, 305, 306, 307, 308, 400, 401, 403, 404, 410, 418, 600} {
+	for _, code := range []int{201, 202, 203, 205, 206, 210, 299, 300, 301, 302, 303, 304, 305, 306, 307, 308, 400, 401, 403, 404, 410, 418, 499, 600} {
 		inBubble(t, fmt.Sprint(code), func(t *testing.T) {
 			p := serve(t, status(code, "Content-Type", "text/event-stream")) // a 3xx without Location
 			want := strings.TrimRight(fmt.Sprintf("error: client: unexpected status %d %s", code, http.StatusText(code)), " ")
