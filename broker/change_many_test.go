@@ -2,11 +2,16 @@ package broker_test
 
 import (
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/sse"
 )
 
 func TestTopicsThatChangeAllDayLongLeaveNothing(t *testing.T) {
@@ -43,5 +48,55 @@ func TestTopicsMayBeAddedFasterThanTheShardHearsOfThem(t *testing.T) {
 		got, err := pending(t, sub)
 		require.NoError(t, err)
 		assert.Equal(t, numbers(1, 20), got)
+	})
+}
+
+func TestTopicsThatWereTakenAsTheyWereStayAsTheyWere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, nil)
+		sub := subscribe(t, b, "a", "b", "c")
+		before := subscribers(b)
+		sub.Remove("a")
+		require.NoError(t, sub.Add("d"))
+		assert.Equal(t, []string{"b", "c", "d"}, subscribers(b)[0].Topics)
+		assert.Equal(t, []string{"a", "b", "c"}, before[0].Topics)
+	})
+}
+
+func TestWhoRemovesATopicAndLeavesTakesNobodyElseAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, topic := range []string{"a", "b", "c"} {
+			b := newShard(t, nil)
+			others := []*broker.Subscription{subscribe(t, b, "c"), subscribe(t, b, "b", "c"), subscribe(t, b, "b", "c")}
+			sub := subscribe(t, b, "a", "b", "c")
+			synctest.Wait()
+			sub.Remove(topic)
+			publish(t, b, 1, 1, "c")
+			sub.Close()
+			publish(t, b, 2, 2, "c")
+			for _, other := range others {
+				assert.Equal(t, numbers(1, 2), take(t, other, 2))
+			}
+		}
+	})
+}
+
+func TestOfWhatIsGatheredTheFirstEventIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const unit = 1000
+		b := newBroker(t, &broker.Options{QueueBytes: 3*unit + 500, FlushInterval: time.Second, Slow: broker.DropNewest})
+		sub := subscribe(t, b)
+		for _, units := range []int{2, 1, 0, 2} {
+			if units == 0 {
+				time.Sleep(2 * time.Second)
+				continue
+			}
+			_, err := b.Publish(t.Context(), sse.Event{Data: strings.Repeat("x", units*unit)})
+			require.NoError(t, err)
+		}
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, 3, subscribers(b)[0].Queued)
+		assert.Zero(t, b.Stats().Dropped)
+		take(t, sub, 3)
 	})
 }
