@@ -233,6 +233,21 @@ func TestAWriteThatWaitsIsALag(t *testing.T) {
 	})
 }
 
+func TestStatsCountTheEventsOfStreams(t *testing.T) {
+	for _, detach := range []bool{false, true} {
+		b := newBroker(t, &broker.Options{Detach: detach})
+		srv := loopback(t, b)
+		d, _ := open(t, srv.URL, "")
+		for i := range 50 { // one by one: most of them the shard writes
+			publish(t, b, i, i)
+			_, err := d.Decode()
+			require.NoError(t, err)
+		}
+		require.NoError(t, b.Shutdown(t.Context()))
+		assert.Equal(t, uint64(50), b.Stats().Delivered, "detach=%t", detach)
+	}
+}
+
 func TestTheLogTellsOfAPanicThatHasNoHandler(t *testing.T) {
 	var l records
 	b := newBroker(t, &broker.Options{
