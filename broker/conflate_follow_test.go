@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -100,6 +101,7 @@ func TestUnderConflateAGapOfTheFollowerStandsInItsPlace(t *testing.T) {
 		"alone":        {nil, []string{"a7"}, []string{"gap:", "a:7"}},
 		"behind one":   {[]string{"a1"}, []string{"b7"}, []string{"a:1", "gap:", "b:7"}},
 		"made room":    {[]string{"a1", "a2", "b1", "b2"}, []string{"c7"}, []string{"a:2", "b:2", "gap:", "c:7"}},
+		"all replaced": {[]string{"a1", "a2", "a3"}, []string{"a7"}, []string{"gap:", "a:7"}},
 		"still needed": {[]string{"a1", "b1"}, []string{"a7", "a8"}, []string{"b:1", "gap:", "a:8"}},
 		"no room":      {[]string{"a1", "b1", "c1", "d1"}, []string{"a7", "b7"}, []string{"a:1", "b:1", "c:1", "d:1", "gap:", "a:7", "b:7"}},
 	} {
@@ -109,7 +111,10 @@ func TestUnderConflateAGapOfTheFollowerStandsInItsPlace(t *testing.T) {
 				view := log.View()
 				b := newBroker(t, &broker.Options{Store: view, QueueSize: 4, Slow: broker.Conflate, Key: byType})
 				synctest.Wait() // until it follows
-				sub := subscribe(t, b)
+				var subs []*broker.Subscription
+				for range 4 * runtime.GOMAXPROCS(0) {
+					subs = append(subs, subscribe(t, b))
+				}
 				say(t, b, test.queued...)
 				view.SetErr(errors.New("away"))
 				for _, typ := range []string{"x", "y", "z"} { // by others, and gone at once
@@ -121,9 +126,11 @@ func TestUnderConflateAGapOfTheFollowerStandsInItsPlace(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				say(t, b, test.after...)
 
-				got, err := pending(t, sub)
-				require.NoError(t, err)
-				assert.Equal(t, test.want, got)
+				for _, sub := range subs {
+					got, err := pending(t, sub)
+					require.NoError(t, err)
+					assert.Equal(t, test.want, got)
+				}
 			})
 		})
 	}
