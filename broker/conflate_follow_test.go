@@ -101,8 +101,8 @@ func TestUnderConflateAGapOfTheFollowerStandsInItsPlace(t *testing.T) {
 		"alone":        {nil, []string{"a7"}, []string{"gap:", "a:7"}},
 		"behind one":   {[]string{"a1"}, []string{"b7"}, []string{"a:1", "gap:", "b:7"}},
 		"made room":    {[]string{"a1", "a2", "b1", "b2"}, []string{"c7"}, []string{"a:2", "b:2", "gap:", "c:7"}},
-		"all replaced": {[]string{"a1", "a2", "a3"}, []string{"a7"}, []string{"gap:", "a:7"}},
-		"still needed": {[]string{"a1", "b1"}, []string{"a7", "a8"}, []string{"b:1", "gap:", "a:8"}},
+		"all replaced": {[]string{"a1", "a2", "a3"}, []string{"a7", "a8"}, []string{"gap:", "a:8"}},
+		"still needed": {[]string{"a1", "b1"}, []string{"a7", "a8", "a9"}, []string{"b:1", "gap:", "a:9"}},
 		"no room":      {[]string{"a1", "b1", "c1", "d1"}, []string{"a7", "b7"}, []string{"a:1", "b:1", "c:1", "d:1", "gap:", "a:7", "b:7"}},
 	} {
 		t.Run(name, func(t *testing.T) {

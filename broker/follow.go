@@ -70,9 +70,12 @@ func (r *reader) follow(ctx context.Context) error {
 		f, err := newFrame(m.Event, topics, b.opts.Key(m.Event, topics))
 		if err != nil {
 			b.opts.Logger.LogAttrs(ctx, slog.LevelError, "broker: event left out", slog.String("id", id), slog.Any("error", err))
+			if !r.gap { // which the next event ends
+				r.after = id
+			}
 			continue
 		}
-		b.remember(m)
+		b.remember(Message{m.Event, topics})
 		b.handOver(f, r.gap)
 		r.after, r.gap = id, false
 	}

@@ -193,8 +193,11 @@ func (s *shard) gap(o op) {
 			r.last = o.mark.frame
 			r.count++
 			if s.slow == Conflate { // counts may go back, so missed would be wrong
-				s.conflate(r, o.mark)
-				if s.fits(r, o.mark) {
+				// With the event that comes next, or that would be one to
+				// catch up with, and a second gap.
+				next := &batch{frame: o.mark.frame, events: 1}
+				s.conflate(r, next)
+				if s.fits(r, next) {
 					s.put(r, item{o.mark, r.count})
 				} else {
 					r.behind = true
