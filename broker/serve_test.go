@@ -68,6 +68,8 @@ func TestRequestsThatAreNoStreamAreRefused(t *testing.T) {
 		"OPTIONS":           {"OPTIONS", "/", nil, 405, http.Header{"Allow": {"GET, HEAD"}}},
 		"Accept":            {"GET", "/", http.Header{"Accept": {"text/html, application/*;q=0.5"}}, 406, nil},
 		"Accept with q=0":   {"GET", "/", http.Header{"Accept": {"*/*, text/event-stream;q=0"}}, 406, nil},
+		"Accept with Q=0":   {"GET", "/", http.Header{"Accept": {"text/event-stream; level=1; Q=0"}}, 406, nil},
+		"Accept of others":  {"GET", "/", http.Header{"Accept": {"text/*, text/event-stream;q=0, text/html"}}, 406, nil},
 		"error of Topics":   {"GET", "/secret", nil, 403, nil},
 		"status of Topics":  {"GET", "/login", nil, 401, nil},
 		"status out of 4xx": {"GET", "/odd", nil, 500, nil},
@@ -105,6 +107,12 @@ func TestWhatAcceptsAnEventStreamGetsOne(t *testing.T) {
 			{"text/html", "text/event-stream ; charset=utf-8"},
 			{"text/*;q=0, text/event-stream"},
 			{"application/json, */*; q=0.01"},
+			{" ", ""},
+			{"application/json,  text/event-stream"},
+			{"text/event-stream;q=0, text/event-stream;level=1"},
+			{"text/event-stream, text/event-stream;q=0"},
+			{"text/event-stream; q= 0.5"},
+			{"*/*;q=0, text/*"},
 		} {
 			r := ssetest.NewRequest("/", "")
 			r.Header["Accept"] = accept
