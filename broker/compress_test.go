@@ -274,11 +274,13 @@ func TestEventsThatCameMeanwhileAreSplicedBehindASnapshot(t *testing.T) {
 			Store:    namedStore(nil),
 			Snapshot: func(*http.Request, []string) ([]sse.Event, error) {
 				publish(t, b, 2, 4) // the queue is open
+				time.Sleep(time.Millisecond)
 				return []sse.Event{{Data: strings.Repeat("state ", 50)}, {Data: strings.Repeat("x", 40<<10)}, {Data: "y"}}, nil
 			},
 		})
 		publish(t, b, 1, 1)
 		s := &stream{Recorder: ssetest.Record(t, b, accepting("", "gzip"))}
+		time.Sleep(time.Second)
 		s.news()
 		require.NoError(t, b.Shutdown(t.Context()))
 		text, err := decompressed(t, s.Body())

@@ -207,6 +207,7 @@ func TestTheLogTellsWhenAndWhyStreamsEnd(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var l records
 				b := newBroker(t, &broker.Options{Logger: l.logger(slog.LevelDebug), Store: namedStore(nil)})
+				time.Sleep(10 * time.Second)
 				s := ssetest.Record(t, b.Handler("a", "b"), ssetest.NewRequest("/", "0"))
 				synctest.Wait()
 				publish(t, b, 1, 1, "a")
@@ -287,4 +288,20 @@ func TestWhoIsThereCanBeAskedAtAnyTime(t *testing.T) {
 	}
 	stop()
 	all.Wait()
+}
+
+// Its write fails as well, but that is not why.
+func TestTheLogTellsThatAClientHasGoneWhileItWasWrittenTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l records
+		b := newShard(t, &broker.Options{Logger: l.logger(slog.LevelDebug), Store: broker.Discard, WriteTimeout: time.Hour})
+		p := newPeer(t, b, "")
+		free := p.stick()
+		publish(t, b, 1, 3)
+		synctest.Wait()
+		go p.Close()
+		synctest.Wait()
+		free()
+		assert.Regexp(t, `reason="the client is gone" lasted=0s delivered=[123]\n$`, l.String())
+	})
 }
