@@ -350,3 +350,41 @@ func TestAResponseWriterThatEndsItsGoroutineCostsOnlyItsStream(t *testing.T) {
 		require.NoError(t, b.Shutdown(t.Context()))
 	})
 }
+
+func TestAWorkerThatGetsOnIsNotRelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShard(t, &broker.Options{Store: broker.Discard, Heartbeat: -1})
+		peers := newPeers(t, b, 20)
+		for _, p := range peers {
+			p.do(func() { time.Sleep(400 * time.Microsecond) })
+		}
+		for n := range 5 {
+			publish(t, b, n, n)
+			time.Sleep(time.Second)
+			for _, p := range peers {
+				require.Equal(t, fmt.Sprintf("data: %d\n\n", n), p.last().text)
+				require.True(t, p.last().worker)
+			}
+		}
+	})
+}
+
+func TestOnlyWhoWasInTheWayIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShard(t, &broker.Options{Store: broker.Discard, Heartbeat: -1})
+		peers := newPeers(t, b, 20)
+		// The last have the first turns. The first worker is relieved from one of
+		// them and goes on with the others while the second is with the next one.
+		last := len(peers) - 1
+		peers[last].do(func() { time.Sleep(2100 * time.Microsecond) })
+		peers[last-1].do(func() { time.Sleep(400 * time.Microsecond) })
+		publish(t, b, 1, 1)
+		time.Sleep(time.Second)
+		publish(t, b, 2, 2)
+		time.Sleep(time.Second)
+		for i, p := range peers {
+			require.Equal(t, "data: 2\n\n", p.last().text)
+			require.Equal(t, i != last, p.last().worker, "peer %d", i)
+		}
+	})
+}
