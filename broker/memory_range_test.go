@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,27 @@ func TestARangeOfNoTopicsYieldsNothing(t *testing.T) {
 	events := fillStore(t, s, 2)
 	assert.Equal(t, history{events: events}, rangeAll(t, s, broker.Query{Topics: nil}))
 	assert.Equal(t, history{}, rangeAll(t, s, broker.Query{Topics: []string{}}))
+}
+
+func TestARangeYieldsWhatWasPublishedOnAnyOfItsTopics(t *testing.T) {
+	for _, wanted := range []int{2, 20} { // how they are compared depends on their number
+		s := broker.NewMemoryStore(nil)
+		topics := numbers(1, wanted)
+		var want []string
+		for i, on := range [][]string{{"x", "2"}, {"x", "y"}, {"1", "2"}, {"x", "y", "1"}, nil} {
+			_, err := s.Append(t.Context(), sse.Event{Data: fmt.Sprint(i)}, on)
+			require.NoError(t, err)
+			if i == 0 || i == 2 || i == 3 {
+				want = append(want, fmt.Sprint(i))
+			}
+		}
+		var got []string
+		for ev, err := range s.Range(t.Context(), broker.Query{Topics: topics}) {
+			require.NoError(t, err)
+			got = append(got, ev.Data)
+		}
+		assert.Equal(t, want, got)
+	}
 }
 
 func TestManyReadersEvictWhatExpiresUnderThem(t *testing.T) {
