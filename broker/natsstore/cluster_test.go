@@ -36,6 +36,7 @@ func startCluster(t *testing.T) (engines []*engine, urls string) {
 			Host:       "127.0.0.1", Port: server.RANDOM_PORT,
 			Cluster: server.ClusterOpts{Name: "cluster", Host: "127.0.0.1", Port: ports[i]},
 			Routes:  routes, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, MaxPayload: 2 << 20,
+			JetStreamMaxStore: maxStore,
 		}}
 		e.start()
 		e.options.Port = e.running.Addr().(*net.TCPAddr).Port

@@ -28,11 +28,17 @@ type engine struct {
 	running *server.Server
 }
 
+// maxStore is what the streams of a server may reserve together. They use a
+// fraction of it, but without a limit of its own a server allows three quarters
+// of what is free on the disk, and refuses a stream beyond that.
+const maxStore = 1 << 42
+
 // startEngine starts a server with a store of its own; it ends with the test.
 func startEngine(t testing.TB) *engine {
 	e := &engine{t: t, options: server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT,
 		JetStream: true, StoreDir: t.TempDir(), NoSigs: true, MaxPayload: 2 << 20,
+		JetStreamMaxStore: maxStore,
 	}}
 	e.start()
 	e.options.Port = e.running.Addr().(*net.TCPAddr).Port // stays over a restart
