@@ -47,11 +47,9 @@ func (st *stream) available() []byte { return st.room(0).AvailableBuffer() }
 func (st *stream) room(n int) *bytes.Buffer {
 	switch {
 	case st.buf == nil:
-		whole := st.whole
-		if len(whole) <= bufferSize { // else it is sent on its own
-			st.whole = nil
-		} else {
-			whole = nil
+		var whole []byte
+		if len(st.whole) <= bufferSize { // else it is sent on its own
+			whole, st.whole = st.whole, nil
 		}
 		st.buf = newBuffer(len(whole) + n)
 		st.buf.Write(whole)

@@ -184,6 +184,9 @@ func (r *registration) isDone() bool { return len(r.queue) == 0 && r.took.Load()
 // seen: it counts one that is not there.
 func (s *shard) gap(o op) {
 	s.flush()
+	// Under Conflate there must be room for the event that comes next as well, or
+	// the subscriber would have to catch up with it, and be told a second gap.
+	next := &batch{frame: o.mark.frame, events: 1}
 	for _, list := range s.index {
 		for i := len(list) - 1; i >= 0; i-- {
 			r := list[i].reg
@@ -193,9 +196,6 @@ func (s *shard) gap(o op) {
 			r.last = o.mark.frame
 			r.count++
 			if s.slow == Conflate { // counts may go back, so missed would be wrong
-				// With the event that comes next, or that would be one to
-				// catch up with, and a second gap.
-				next := &batch{frame: o.mark.frame, events: 1}
 				s.conflate(r, next)
 				if s.fits(r, next) {
 					s.put(r, item{o.mark, r.count})

@@ -19,8 +19,7 @@ package broker
 // needs one. The shard makes it before it adds 2, and leaves it alone until the
 // registration is parked again.
 
-// post gives it, for which there is room, to the subscriber of r. The zero item
-// makes it look around.
+// post gives it, for which there is room, to the subscriber of r.
 func (s *shard) post(r *registration, it item) {
 	switch {
 	case r.waits:
@@ -31,9 +30,7 @@ func (s *shard) post(r *registration, it item) {
 		s.schedule(r)
 	default:
 		s.openQueue(r)
-		if it.batch != nil {
-			r.queue <- it
-		}
+		r.queue <- it
 		s.nudge(r)
 	}
 }
