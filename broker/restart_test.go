@@ -199,7 +199,8 @@ func (tr *trial) requireLives() (gaps, lost int) {
 			}
 		}
 		require.NoErrorf(tr.t, r.err, "client %d", n)
-		require.Emptyf(tr.t, lives[life(at)], "client %d: the end is missing", n)
+		require.Truef(tr.t, isEnd(lives[life(at)]), "client %d: the end is missing", n)
+		delete(lives, life(at)) // last events may be published after the one that a reader stops at
 		for _, want := range lives {
 			lost += len(want)
 		}
