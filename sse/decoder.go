@@ -29,7 +29,8 @@ var ErrTooLong = errors.New("sse: event too long")
 type Decoder struct {
 	lines     lineReader
 	block     block
-	slab      slab
+	small     slab   // shared by strings of at most smallText bytes
+	large     slab   // and of at most largeText
 	lastID    string // the standard's last event ID string
 	lastType  string // of the last event that had one: streams repeat their types
 	retry     time.Duration
@@ -105,9 +106,10 @@ func (d *Decoder) LastRetry() (retry time.Duration, ok bool) { return d.retry, d
 // ends. An event is always returned without an error and an error without an
 // event.
 //
-// The strings of an event are the caller's to keep. Those of at most 64 bytes
-// share memory with others that arrived with them: one that is kept keeps 512
-// bytes from being freed, unless it is cloned with [strings.Clone].
+// The strings of an event are the caller's to keep. Short ones share memory with
+// others that arrived with them: one that is kept keeps 512 bytes from being
+// freed, or 4 KiB if it is longer than 64 bytes, unless it is cloned with
+// [strings.Clone]. Those of more than 512 bytes share nothing.
 //
 // The error is [io.EOF] if the stream has ended after a complete block or in a
 // comment, [io.ErrUnexpectedEOF] if it has ended inside a block, which is

@@ -6,37 +6,59 @@ import (
 	"unsafe"
 )
 
+// Strings of at most an eighth of a slab share one with their neighbours in the
+// stream: to allocate each takes longer than to parse a line, and a tenth of the
+// time of an event of 240 bytes.
 const (
-	smallText = 64  // bytes of the longest string that shares an allocation
-	slabSize  = 512 // bytes that strings share
+	smallText = 64        // bytes of the longest string in a small slab
+	smallSlab = 512       // bytes
+	largeText = smallSlab // bytes of the longest string in a large slab
+	largeSlab = 4 << 10   // bytes
 )
 
 // text returns the value of a field of the block as a string.
-//
-// Small strings share an allocation with their neighbours in the stream: one
-// of their own takes longer than parsing the line.
 func (d *Decoder) text(value []byte) string {
-	if len(value) == 0 {
+	switch n := len(value); {
+	case n == 0:
 		return "" // and not the end of a slab
+	case d.block.odd != 0 && !isASCII(value) && !utf8.Valid(value):
+		return repaired(value)
+	case n <= smallText:
+		return d.small.smallText(value)
+	case n <= largeText:
+		return d.large.largeText(value)
+	default:
+		return string(value)
 	}
-	if len(value) > smallText || d.block.odd != 0 && !isASCII(value) {
-		return text(value)
-	}
-	return d.slab.text(value)
 }
 
-// A slab is memory that small strings share. It does what a strings.Builder
-// would, without telling the garbage collector of a pointer with every string.
+// A slab is memory that strings share. It does what a strings.Builder would,
+// without telling the garbage collector of a pointer with every string.
 type slab struct {
-	mem  *[slabSize]byte
+	mem  []byte
 	used int // bytes in front; they do not change any more
 }
 
-// text returns b, which is not empty and at most slabSize long, as a string.
-func (s *slab) text(b []byte) string {
-	if s.mem == nil || slabSize-s.used < len(b) {
-		s.mem, s.used = new([slabSize]byte), 0
+// smallText returns b, which is not empty and at most smallText long, as a string
+// in a slab of smallSlab bytes. That their number is a constant makes it one
+// allocation of a kind that takes half as long.
+func (s *slab) smallText(b []byte) string {
+	if len(s.mem)-s.used < len(b) {
+		s.mem, s.used = new([smallSlab]byte)[:], 0
 	}
+	return s.text(b)
+}
+
+// largeText is smallText for longer strings and slabs.
+func (s *slab) largeText(b []byte) string {
+	if len(s.mem)-s.used < len(b) {
+		s.mem, s.used = new([largeSlab]byte)[:], 0
+	}
+	return s.text(b)
+}
+
+// text returns b, for which there is room, as a string.
+func (s *slab) text(b []byte) string {
 	rest := s.mem[s.used:]
 	s.used += copy(rest, b)
 	return unsafe.String(&rest[0], len(b))
@@ -50,13 +72,18 @@ func (d *Decoder) reuse(last string, value []byte) string {
 	return d.text(value)
 }
 
-// text returns b, which is UTF-8, as a string. What is ill-formed is replaced
-// by U+FFFD, as the Encoding standard's decoder does it. Neither a range loop
-// (one for each byte) nor [bytes.ToValidUTF8] (one for each run) does the same.
+// text returns b, which is UTF-8, as a string.
 func text(b []byte) string {
 	if isASCII(b) || utf8.Valid(b) {
 		return string(b)
 	}
+	return repaired(b)
+}
+
+// repaired returns b with what is ill-formed replaced by U+FFFD, as the Encoding
+// standard's decoder does it. Neither a range loop (one for each byte) nor
+// [bytes.ToValidUTF8] (one for each run) does the same.
+func repaired(b []byte) string {
 	return string(appendText(make([]byte, 0, len(b)+utf8.UTFMax), b))
 }
 
