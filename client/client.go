@@ -133,10 +133,11 @@ type Client struct {
 	decoder    *sse.Decoder
 	unsendable string // the last ID that the Logger was told about
 
-	mu          sync.Mutex // guards the following
-	ranging     bool
-	lastEventID string
-	drop        context.CancelCauseFunc // ends the turn of the current run; nil without one
+	lastEventID lastID // set by New and by the run
+
+	mu      sync.Mutex // guards the following
+	ranging bool
+	drop    context.CancelCauseFunc // ends the turn of the current run; nil without one
 }
 
 // New returns a Client for the stream at the URL. It sends nothing; that is for
@@ -165,7 +166,7 @@ func New(url string, opts *Options) *Client {
 		c.log(context.Background(), slog.LevelWarn, "client: the Timeout of the http.Client ends healthy streams too",
 			slog.Duration("timeout", c.http.Timeout))
 	}
-	c.lastEventID = o.LastEventID
+	c.lastEventID.set(o.LastEventID)
 	c.decoder = sse.NewDecoder(http.NoBody)
 	c.decoder.SetMaxEventSize(o.MaxEventSize)
 	c.decoder.OnComment(o.OnComment)
@@ -226,7 +227,7 @@ func (c *Client) begin(yield func(sse.Event, error) bool) (r *run, ok bool) {
 		client:      c,
 		yield:       yield,
 		backoff:     newBackoff(c.opts.MinBackoff, c.opts.MaxBackoff),
-		lastEventID: c.lastEventID,
+		lastEventID: c.lastEventID.get(),
 	}, true
 }
 
@@ -241,11 +242,7 @@ func (c *Client) end() {
 // LastEventID returns the ID of the last event that was handed to the consumer,
 // or that a later block without data has set; before that, Options.LastEventID.
 // A loop over Events that gets an event sees its ID here.
-func (c *Client) LastEventID() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.lastEventID
-}
+func (c *Client) LastEventID() string { return c.lastEventID.get() }
 
 // Reconnect drops the connection, or ends the wait for one, and makes Events
 // open another at once. There is no wait in between, whatever the server asked

@@ -31,7 +31,7 @@ type run struct {
 	yield       func(sse.Event, error) bool
 	backoff     backoff
 	failed      int    // attempts in a row
-	lastEventID string // what client.lastEventID is, to be read without its lock
+	lastEventID string // what client.lastEventID is
 }
 
 // An attempt is what has become of one request.
@@ -152,8 +152,7 @@ func (r *run) attempt(turn context.Context) attempt {
 // with the Decoder's error.
 func (r *run) read(ctx context.Context) (events bool, err error) {
 	d := r.client.decoder
-	for {
-		ev, err := d.Decode()
+	for ev, err := range d.Events() {
 		if err != nil {
 			r.setLastEventID(d.LastEventID())
 			return events, idleOr(ctx, err)
@@ -170,17 +169,24 @@ func (r *run) read(ctx context.Context) (events bool, err error) {
 			return events, errOver
 		}
 	}
+	r.setLastEventID(d.LastEventID())
+	return events, idleOr(ctx, io.EOF)
 }
 
 // setLastEventID sets the Client's LastEventID.
 func (r *run) setLastEventID(id string) {
-	if id == r.lastEventID {
+	if sameID(id, r.lastEventID) {
 		return
 	}
 	r.lastEventID = id
-	r.client.mu.Lock()
-	r.client.lastEventID = id
-	r.client.mu.Unlock()
+	r.client.lastEventID.set(id)
+}
+
+// sameID reports whether a and b are the same. If not, they are two numbers,
+// mostly, and the last digit shows it in less time than a comparison of all.
+func sameID(a, b string) bool {
+	n := len(a)
+	return n == len(b) && (n == 0 || a[n-1] == b[n-1] && a == b)
 }
 
 // idleOr returns ErrIdle if that is why ctx was cancelled, and err if not.

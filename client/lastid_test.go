@@ -1,0 +1,41 @@
+package client
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestAnIDIsWholeAndNeverOlderThanOneBefore(t *testing.T) {
+	const last = 5_000
+	var l lastID
+	assert.Empty(t, l.get())
+	ids := make([]string, last+1) // id number n is n bytes long, all of them n
+	for n := range ids {
+		ids[n] = strings.Repeat(string(rune('a'+n%26)), n)
+	}
+	var given atomic.Int64
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for newest := 0; newest < last; {
+				least := int(given.Load())
+				id := l.get()
+				if len(id) < max(newest, least) || id != ids[len(id)] {
+					t.Errorf("got %d bytes %.8q, after %d and %d", len(id), id, newest, least)
+					return
+				}
+				newest = len(id)
+			}
+		})
+	}
+	for n := range ids {
+		l.set(ids[n])
+		given.Store(int64(n))
+	}
+	readers.Wait()
+	assert.Equal(t, ids[last], l.get())
+}
