@@ -39,3 +39,27 @@ func TestAnIDIsWholeAndNeverOlderThanOneBefore(t *testing.T) {
 	readers.Wait()
 	assert.Equal(t, ids[last], l.get())
 }
+
+func TestWhatSomebodyReadsIsNotOverwritten(t *testing.T) {
+	var l lastID
+	l.set("a")
+	l.set("b")
+	l.readers.Add(1) // as get does
+	reading := l.current.Load()
+	for _, id := range []string{"c", "d", "e"} {
+		l.set(id)
+		assert.Equal(t, id, l.get())
+	}
+	assert.Equal(t, "b", *reading)
+	l.readers.Add(-1)
+	allocs := testing.AllocsPerRun(10, func() { l.set("f") })
+	assert.Zero(t, allocs, "without readers the places are used in turn")
+}
+
+func TestAGetIsAReaderOnlyForTheMoment(t *testing.T) {
+	var l lastID
+	l.get()
+	l.set("a")
+	l.get()
+	assert.Zero(t, l.readers.Load())
+}
