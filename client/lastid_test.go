@@ -43,7 +43,9 @@ func TestAnIDIsWholeAndNeverOlderThanOneBefore(t *testing.T) {
 func TestWhatSomebodyReadsIsNotOverwritten(t *testing.T) {
 	var l lastID
 	l.set("a")
+	current := l.current.Load() // somebody may be about to read it
 	l.set("b")
+	assert.Equal(t, "a", *current)
 	l.readers.Add(1) // as get does
 	reading := l.current.Load()
 	for _, id := range []string{"c", "d", "e"} {
