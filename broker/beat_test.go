@@ -105,9 +105,7 @@ func TestAStreamHasHeartbeatsOnceItIsIdleAgain(t *testing.T) {
 		require.Equal(t, "data: 1\n\n", p.last().text)
 		time.Sleep(interval)
 		synctest.Wait()
-		beat := p.last()
-		require.Equal(t, ":\n\n", beat.text)
-		require.LessOrEqual(t, time.Since(beat.at), interval/8)
+		require.Equal(t, ":\n\n", p.last().text)
 	})
 }
 

@@ -60,28 +60,18 @@ func detach(g *guard, r *http.Request) (*line, error) {
 	head.WriteString("HTTP/1.1 200 OK\r\n")
 	_ = h.Write(&head) // into memory
 	head.WriteString("\r\n")
-	if err := l.write(head.Bytes()); err != nil {
+	if err := l.Write(head.Bytes(), time.Since(g.born)); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *line) Write(p []byte) (int, error) {
-	if err := l.write(p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// Flush does nothing: Write does not hold anything back.
-func (l *line) Flush() error { return nil }
-
-// write writes p after what the shard left.
-func (l *line) write(p []byte) error {
+// Write writes p after what the shard left.
+func (l *line) Write(p []byte, now time.Duration) error {
 	for _, data := range [][]byte{l.rest, p} {
 		if l.err == nil {
-			l.err = l.guard.write(l.conn, data)
+			l.err = l.guard.write(l.conn, data, now)
 		}
 	}
 	l.rest = nil
@@ -90,6 +80,9 @@ func (l *line) write(p []byte) error {
 	}
 	return l.err
 }
+
+// Flush does nothing: Write does not hold anything back.
+func (l *line) Flush() error { return nil }
 
 // tryWrite writes what the socket takes without waiting. w is of the caller.
 func (l *line) tryWrite(w *socketWriter, p []byte) (n int, err error) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,23 +18,29 @@ import (
 // It also saves most of them. Setting a deadline and clearing it takes a tenth
 // of the time of a small write. On HTTP/1 a deadline means nothing while no one
 // writes, so there it is left, and only moved when a quarter of it is used up.
+// A write before that takes no lock: it says that it may be blocked, and then
+// looks whether it has been cut. Whoever cuts does it the other way round, so one
+// of the two sees the other.
 type guard struct {
 	http.ResponseWriter
+	born    time.Time     // of the Broker, what durations count from
+	timeout time.Duration // negative: none
+	lazy    bool          // HTTP/1
+
+	since atomic.Int64 // when the write began that may be blocked, in ns, plus 1; 0: none may be
+	isCut atomic.Bool
+
+	// Of whoever owns the stream.
+	covered time.Duration // writes that begin until then have the deadline that is set; 0: it must be set
 
 	mu       sync.Mutex // guards what follows and the write deadline
-	timeout  time.Duration
-	conn     net.Conn  // taken over from the ResponseWriter, or nil
-	until    time.Time // the deadline that is set; zero: none
-	deadline int64     // of the last write, in ns since 1970
-	armed    bool      // a write may be blocked
-	isCut    bool
-	returned bool // the handler is about to return
-
-	lazy bool // HTTP/1
+	conn     net.Conn   // taken over from the ResponseWriter, or nil
+	isSet    bool       // there is a deadline
+	returned bool       // the handler is about to return
 }
 
-func newGuard(w http.ResponseWriter, r *http.Request, timeout time.Duration) *guard {
-	return &guard{ResponseWriter: w, timeout: timeout, lazy: r.ProtoMajor == 1}
+func newGuard(w http.ResponseWriter, r *http.Request, b *Broker) *guard {
+	return &guard{ResponseWriter: w, born: b.born, timeout: b.opts.WriteTimeout, lazy: r.ProtoMajor == 1}
 }
 
 var longAgo = time.Unix(1, 0)
@@ -41,34 +48,50 @@ var longAgo = time.Unix(1, 0)
 // Unwrap lets [http.ResponseController] find the methods of the writer.
 func (g *guard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
 
-// SetWriteDeadline is called before each write, and after it with the zero time.
+// SetWriteDeadline is for [sse.NewWriter], which calls it before it writes, and
+// after it with the zero time. Its timeout is that of g.
 func (g *guard) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		return g.clear()
+	}
+	return g.arm(time.Since(g.born))
+}
+
+// set sets the deadline, unless the writes to come are to fail.
+func (g *guard) set(t time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.armed = !t.IsZero(); g.armed {
-		g.deadline = t.UnixNano()
-	}
-	switch {
-	case g.isCut && g.armed:
+	if g.isCut.Load() {
 		return g.setLocked(longAgo)
-	case !g.lazy:
-		return g.setLocked(t)
-	case !g.armed, !t.After(g.until):
-		return nil
 	}
-	return g.setLocked(t.Add(time.Until(t) / 4))
+	return g.setLocked(t)
+}
+
+// clear says that no write is under way, and that the deadline means nothing.
+func (g *guard) clear() error {
+	g.since.Store(0)
+	if g.lazy && g.timeout >= 0 {
+		return nil // without a timeout, that of the http.Server has to go
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.setLocked(time.Time{})
 }
 
 // deadlineStride is how many bytes get a write timeout of their own: a large
 // event may take longer than one.
 const deadlineStride = 64 << 10
 
-// write writes p to w, which is the ResponseWriter or the connection.
-func (g *guard) write(w io.Writer, p []byte) error {
-	for len(p) > 0 {
+// write writes p to w, which is the ResponseWriter or the connection. It is called
+// at the age now of the Broker.
+func (g *guard) write(w io.Writer, p []byte, now time.Duration) error {
+	for first := true; len(p) > 0; first = false {
 		part := p[:min(len(p), deadlineStride)]
 		p = p[len(part):]
-		if err := g.arm(); err != nil {
+		if !first {
+			now = time.Since(g.born)
+		}
+		if err := g.arm(now); err != nil {
 			return err
 		}
 		if _, err := w.Write(part); err != nil {
@@ -78,12 +101,21 @@ func (g *guard) write(w io.Writer, p []byte) error {
 	return nil
 }
 
-// arm sets the deadline for a write.
-func (g *guard) arm() error {
+// arm sets the deadline for a write that begins now.
+func (g *guard) arm(now time.Duration) error {
 	if g.timeout < 0 {
 		return nil
 	}
-	err := g.SetWriteDeadline(time.Now().Add(g.timeout))
+	g.since.Store(int64(now) + 1)
+	if now < g.covered && !g.isCut.Load() {
+		return nil
+	}
+	deadline := now + g.timeout
+	if g.lazy {
+		g.covered = now + g.timeout/4
+		deadline += g.timeout / 4
+	}
+	err := g.set(g.born.Add(deadline))
 	if errors.Is(err, http.ErrNotSupported) {
 		// As with an httptest.ResponseRecorder. Nothing there can block, or it is
 		// not ours to end.
@@ -100,19 +132,15 @@ func (g *guard) disarm() error {
 	if g.timeout < 0 {
 		return nil
 	}
-	return g.SetWriteDeadline(time.Time{})
+	return g.clear()
 }
 
 // page is the wire of an ordinary stream. What [sse.Writer] does besides is done
 // elsewhere here, and takes a thirtieth of the time of a small write.
 type page guard
 
-func (p *page) Write(data []byte) (int, error) {
-	g := (*guard)(p)
-	if err := g.write(g.ResponseWriter, data); err != nil {
-		return 0, err
-	}
-	return len(data), nil
+func (p *page) Write(data []byte, now time.Duration) error {
+	return (*guard)(p).write(p.ResponseWriter, data, now)
 }
 
 // Flush sends what was written. After an error the deadline stays: what net/http
@@ -127,22 +155,21 @@ func (p *page) Flush() error {
 }
 
 func (g *guard) setLocked(t time.Time) error {
-	g.until = t
+	g.isSet = !t.IsZero()
 	if g.conn != nil {
 		return g.conn.SetWriteDeadline(t)
 	}
 	return http.NewResponseController(g.ResponseWriter).SetWriteDeadline(t)
 }
 
-// writing returns for how long a write has been under way, if it runs with a
-// deadline, which is this timeout from its start.
-func (g *guard) writing(timeout time.Duration) time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.armed {
+// writing returns for how long a write has been under way at an age of the
+// Broker, if it runs with a deadline.
+func (g *guard) writing(age time.Duration) time.Duration {
+	since := g.since.Load()
+	if since == 0 {
 		return 0
 	}
-	return max(timeout-time.Until(time.Unix(0, g.deadline)), 1)
+	return max(age-time.Duration(since-1), 1)
 }
 
 // handOver makes g the guard of the connection that was taken over from its
@@ -151,16 +178,17 @@ func (g *guard) handOver(conn net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.conn, g.ResponseWriter = conn, nil
-	g.until = time.Time{} // Hijack clears it
+	g.isSet, g.covered = false, 0 // Hijack clears it
 }
 
 // release clears the deadline for somebody who writes without the guard.
 func (g *guard) release() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.until.IsZero() || g.isCut {
+	if !g.isSet || g.isCut.Load() {
 		return nil
 	}
+	g.covered = 0
 	return g.setLocked(time.Time{})
 }
 
@@ -173,8 +201,8 @@ func (g *guard) cut() {
 	if g.returned {
 		return
 	}
-	g.isCut = true
-	if g.armed || g.timeout < 0 {
+	g.isCut.Store(true)
+	if g.since.Load() != 0 || g.timeout < 0 {
 		_ = g.setLocked(longAgo) // a writer without deadlines has no blocked writes either
 	}
 }
@@ -190,7 +218,7 @@ func (g *guard) finish(timeout time.Duration) {
 		return // a ResponseWriter that ends its goroutine here has it called again
 	}
 	g.returned = true
-	if !g.armed && timeout > 0 {
+	if g.since.Load() == 0 && timeout > 0 {
 		_ = g.setLocked(time.Now().Add(timeout))
 	}
 }

@@ -79,7 +79,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 		return
 	}
 
-	g := newGuard(w, r, b.opts.WriteTimeout)
+	g := newGuard(w, r, b)
 	sub, err := b.subscribe(sse.LastEventID(r), &Subscription{
 		topics: topics,
 		guard:  g,

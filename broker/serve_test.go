@@ -239,30 +239,32 @@ func TestAHandlerHasItsOwnTopics(t *testing.T) {
 
 func TestStreamsOutliveTheTimeoutsOfTheServer(t *testing.T) {
 	for _, protocol := range ssetest.Protocols {
-		t.Run(protocol.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newBroker(t, &broker.Options{WriteTimeout: 2 * time.Second, Heartbeat: -1})
-				srv := ssetest.Serve(t, b, &ssetest.ServerOptions{Protocol: protocol, Config: &http.Server{
-					ReadTimeout: time.Second, ReadHeaderTimeout: time.Second,
-					WriteTimeout: time.Second, IdleTimeout: time.Second,
-				}})
-				r, err := srv.Client().Get(srv.URL)
-				require.NoError(t, err)
-				defer r.Body.Close()
-				d := sse.NewDecoder(r.Body)
-				for i, idle := range []time.Duration{0, 3 * time.Second, time.Minute, time.Hour} {
-					time.Sleep(idle)
-					publish(t, b, i, i)
-					ev, err := d.Decode()
+		for _, timeout := range []time.Duration{2 * time.Second, -1} {
+			t.Run(fmt.Sprint(protocol, timeout), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := newBroker(t, &broker.Options{WriteTimeout: timeout, Heartbeat: -1})
+					srv := ssetest.Serve(t, b, &ssetest.ServerOptions{Protocol: protocol, Config: &http.Server{
+						ReadTimeout: time.Second, ReadHeaderTimeout: time.Second,
+						WriteTimeout: time.Second, IdleTimeout: time.Second,
+					}})
+					r, err := srv.Client().Get(srv.URL)
 					require.NoError(t, err)
-					assert.Equal(t, fmt.Sprint(i), ev.Data)
-				}
-				time.Sleep(time.Minute)
-				require.NoError(t, b.Shutdown(t.Context()))
-				_, err = d.Decode()
-				assert.Equal(t, io.EOF, err, "the end is clean, however long nothing was written")
+					defer r.Body.Close()
+					d := sse.NewDecoder(r.Body)
+					for i, idle := range []time.Duration{0, 3 * time.Second, time.Minute, time.Hour} {
+						time.Sleep(idle)
+						publish(t, b, i, i)
+						ev, err := d.Decode()
+						require.NoError(t, err)
+						assert.Equal(t, fmt.Sprint(i), ev.Data)
+					}
+					time.Sleep(time.Minute)
+					require.NoError(t, b.Shutdown(t.Context()))
+					_, err = d.Decode()
+					assert.Equal(t, io.EOF, err, "the end is clean, however long nothing was written")
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ type stream struct {
 	whole []byte        // written, not sent: a batch, which is not copied unless more comes
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
-	wrote time.Duration // when the last write was, counted from Broker.born
+	wrote time.Duration // when the last write began, counted from Broker.born
 
 	done     chan struct{} // closed when the handler may return
 	panicked any           // what a callback has panicked with, for the handler to repeat; set before done is closed
@@ -35,7 +35,7 @@ type stream struct {
 // A wire is what a stream writes whole blocks to: a page, or the line of a
 // detached subscriber.
 type wire interface {
-	Write(p []byte) (int, error)
+	Write(p []byte, now time.Duration) error // now is the age of the Broker: to ask for it is a good part of a small write
 	Flush() error
 }
 
@@ -53,7 +53,7 @@ func newStream(sub *Subscription, g *guard, r *http.Request) *stream {
 func (st *stream) serve(err error) error {
 	return st.guarded(func() error {
 		if l := st.sub.line; l != nil && err == nil {
-			err = l.write(nil) // what the shard has left
+			err = l.Write(nil, st.sub.b.age()) // what the shard has left
 		}
 		return st.sub.run(st.ctx, st, err)
 	})
@@ -216,7 +216,8 @@ func (st *stream) send(data []byte) (err error) {
 	written := 0
 	for _, p := range [][]byte{st.whole, data} {
 		if len(p) > 0 && err == nil {
-			_, err = st.w.Write(p)
+			st.wrote = st.sub.b.age()
+			err = st.w.Write(p, st.wrote)
 			written += len(p)
 		}
 	}
@@ -224,7 +225,6 @@ func (st *stream) send(data []byte) (err error) {
 	if err != nil || written == 0 {
 		return err
 	}
-	st.wrote = st.sub.b.age()
 	st.sub.b.stats.bytes.Add(uint64(written))
 	return st.w.Flush()
 }

@@ -152,6 +152,6 @@ func (p *report) complete(age time.Duration) {
 		p.Lag = max(p.Lag, age-at)
 	}
 	if s.guard != nil {
-		p.Lag = max(p.Lag, s.guard.writing(s.b.opts.WriteTimeout))
+		p.Lag = max(p.Lag, s.guard.writing(age))
 	}
 }

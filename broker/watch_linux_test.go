@@ -89,14 +89,14 @@ func TestAWriteToADetachedClientThatHasGoneIsGivenUp(t *testing.T) {
 	conn := dialStream(t, srv.URL)
 	awaitSubscribers(t, b, 1)
 	event := sse.Event{Data: strings.Repeat("x", 1<<20)}
-	for running("broker.(*line).write") == 0 {
+	for running("broker.(*line).Write") == 0 {
 		_, err := b.Publish(t.Context(), event)
 		require.NoError(t, err)
 		time.Sleep(time.Millisecond)
 	}
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite()) // and goes on not reading
 	awaitSubscribers(t, b, 0)
-	assert.Eventually(t, func() bool { return running("broker.(*line).write") == 0 }, 10*time.Second, time.Millisecond)
+	assert.Eventually(t, func() bool { return running("broker.(*line).Write") == 0 }, 10*time.Second, time.Millisecond)
 }
 
 // The descriptor stays open for as long as the callback takes.
