@@ -23,15 +23,12 @@ import (
 // of the two sees the other.
 type guard struct {
 	http.ResponseWriter
-	born    time.Time     // of the Broker, what durations count from
 	timeout time.Duration // negative: none
-	lazy    bool          // HTTP/1
-
-	since atomic.Int64 // when the write began that may be blocked, in ns, plus 1; 0: none may be
-	isCut atomic.Bool
-
-	// Of whoever owns the stream.
-	covered time.Duration // writes that begin until then have the deadline that is set; 0: it must be set
+	since   atomic.Int64  // when the write began that may be blocked, in ns, plus 1; 0: none may be
+	covered time.Duration // writes that begin until then have the deadline that is set; of whoever owns the stream
+	isCut   atomic.Bool
+	lazy    bool      // HTTP/1
+	born    time.Time // of the Broker, what durations count from
 
 	mu       sync.Mutex // guards what follows and the write deadline
 	conn     net.Conn   // taken over from the ResponseWriter, or nil
@@ -39,8 +36,8 @@ type guard struct {
 	returned bool       // the handler is about to return
 }
 
-func newGuard(w http.ResponseWriter, r *http.Request, b *Broker) *guard {
-	return &guard{ResponseWriter: w, born: b.born, timeout: b.opts.WriteTimeout, lazy: r.ProtoMajor == 1}
+func newGuard(w http.ResponseWriter, r *http.Request, b *Broker) guard {
+	return guard{ResponseWriter: w, born: b.born, timeout: b.opts.WriteTimeout, lazy: r.ProtoMajor == 1}
 }
 
 var longAgo = time.Unix(1, 0)

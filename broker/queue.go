@@ -54,8 +54,8 @@ func (s *shard) flush() {
 	s.grown = s.grown[:0]
 	s.empty, s.newest, s.frames = batch{}, nil, 0
 	if s.bytes > 0 {
-		s.stats.delivered.Add(s.written)
-		s.stats.bytes.Add(s.bytes)
+		s.tally.delivered.Add(s.written)
+		s.tally.bytes.Add(s.bytes)
 		s.written, s.bytes = 0, 0
 	}
 	s.took = time.Since(s.now)

@@ -11,10 +11,11 @@ func (b *Broker) registerLocked(s *Subscription) {
 		return
 	}
 	r := &registration{
-		topics: s.topics,
-		sub:    s,
-		shard:  slices.MinFunc(b.shards, func(x, y *shard) int { return x.load - y.load }),
-		waits:  s.guard == nil,
+		topics:    s.topics,
+		sub:       s,
+		shard:     slices.MinFunc(b.shards, func(x, y *shard) int { return x.load - y.load }),
+		waits:     s.guard == nil,
+		conflates: b.opts.Slow == Conflate,
 	}
 	if r.waits {
 		r.queue = r.shard.newQueue()
@@ -22,6 +23,7 @@ func (b *Broker) registerLocked(s *Subscription) {
 		r.busy.Store(1) // it is the turn of whoever serves it
 	}
 	r.shard.load++
+	s.tally = &r.shard.tally
 	for _, topic := range s.topics {
 		b.changeInterestLocked(topic, r.shard, +1)
 	}

@@ -79,14 +79,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 		return
 	}
 
-	g := newGuard(w, r, b)
-	sub, err := b.subscribe(sse.LastEventID(r), &Subscription{
-		topics: topics,
-		guard:  g,
-		remote: r.RemoteAddr,
-		caller: b.opts.Caller(r),
-		until:  b.lifetime(),
-	}, ends)
+	sub, err := b.subscribe(sse.LastEventID(r), b.newSubscriber(w, r, topics), ends)
 	switch {
 	case err == errEnded:
 		b.serveTopics(w, r, topicsOf) // who was let in may have been shut out since
@@ -97,7 +90,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 	case err != nil:
 		b.dismiss(w, r)
 	default:
-		b.stream(sub, g, r)
+		b.stream(sub, r)
 	}
 }
 
@@ -106,9 +99,8 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 // The handler's goroutine only waits, and others do the work. It waits with half
 // the stack that a write takes, which is a fifth of what an idle subscriber
 // costs.
-func (b *Broker) stream(sub *Subscription, g *guard, r *http.Request) {
-	st := newStream(sub, g, r)
-	sub.out = st
+func (b *Broker) stream(sub *Subscription, r *http.Request) {
+	st := sub.out
 	st.logBegin()
 	sub.spawn(nil)
 	select {

@@ -30,41 +30,48 @@ type item struct {
 // A registration is a subscription's place in a shard: the topics it is
 // indexed under and its queue. It ends for good when the queue is closed;
 // a subscription that goes on after that has a new one.
+//
+// What a delivery touches comes first, in 128 bytes: where there are many
+// subscribers, each line of the cache that has to be fetched is a fiftieth of what
+// a delivery in process costs.
 type registration struct {
-	shard *shard
-	sub   *Subscription
+	busy    atomic.Int64 // whose turn it is: see turn.go
+	carried item         // of whose turn it is
 
 	// queue is sent to by the shard alone, which is also its only closer and,
 	// unless somebody may wait for it, makes it when it is needed; under
 	// DropOldest the shard receives from it, too. Closed, it tells its
 	// subscriber to look for the reason.
 	queue chan item
+	sub   *Subscription
 
-	busy    atomic.Int64 // whose turn it is: see turn.go
-	carried item         // of whose turn it is
+	// Owned by the shard.
+	last  *frame        // the newest frame that was for this registration
+	batch *batch        // what has come since the last flush; nil: nothing
+	count uint64        // item.n of the newest event
+	put   uint64        // events that were queued
+	sent  uint64        // their bytes
+	first uint64        // bytes of all events through that which was queued when the queue was empty
+	since time.Duration // when the queue was last empty no longer, counted from Broker.born
+
+	took   atomic.Uint64 // events that have left the queue
+	taken  atomic.Uint64 // their bytes
+	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
+
+	waits     bool // somebody may wait for the queue: a loop over Events; without: see turn.go
+	conflates bool // the slow policy is Conflate
+	behind    bool // the queue was full: the subscriber has to catch up, or end; set before the queue is closed
 
 	// Under Conflate, held while an item is taken: the one lock that a shard
 	// takes, for as long as it looks through one queue.
 	taking  sync.Mutex
 	waiting bool // a loop over Events waits for the queue, or will in a moment; guarded by taking
 
-	waits  bool // somebody may wait for the queue: a loop over Events; without: see turn.go
-	behind bool // the queue was full: the subscriber has to catch up, or end; set before the queue is closed
-
-	took   atomic.Uint64 // events that have left the queue
-	taken  atomic.Uint64 // their bytes
-	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
+	shard *shard
 
 	// Owned by the shard.
-	topics []string      // the subscription's, or a copy
-	slots  []int         // the places in the index: slots[i] is that in the list of topics[i]; nil once it has none
-	last   *frame        // the newest frame that was for this registration
-	batch  *batch        // what has come since the last flush; nil: nothing
-	count  uint64        // item.n of the newest event
-	put    uint64        // events that were queued
-	sent   uint64        // their bytes
-	first  uint64        // bytes of all events through that which was queued when the queue was empty
-	since  time.Duration // when the queue was last empty no longer, counted from Broker.born
+	topics []string // the subscription's, or a copy
+	slots  []int    // the places in the index: slots[i] is that in the list of topics[i]; nil once it has none
 }
 
 // An op is what a shard is asked to do. Ops of one shard are handed over under
@@ -117,6 +124,10 @@ type shard struct {
 	timed   bool          // it is the latter
 	written uint64        // events written to sockets that are not in stats yet
 	bytes   uint64        // written to sockets that are not in stats yet
+
+	_     [64]byte
+	tally tally
+	_     [64]byte // other cores count there, and s should not wait for them
 
 	beater *time.Timer // calls Broker.beat
 	beats  bool        // it is set

@@ -18,16 +18,15 @@ import (
 // parked, to the shard.
 type stream struct {
 	sub   *Subscription
-	guard *guard
-	r     *http.Request   // nil once detached, unless a Snapshot wants it
-	ctx   context.Context // the request's values; the end of the request closes the subscription
-
 	w     wire          // nil until the headers are out
 	whole []byte        // written, not sent: a batch, which is not copied unless more comes
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
 	wrote time.Duration // when the last write began, counted from Broker.born
 
+	ctx      context.Context // the request's values; the end of the request closes the subscription
+	guard    *guard
+	r        *http.Request // nil once detached, unless a Snapshot wants it
 	done     chan struct{} // closed when the handler may return
 	panicked any           // what a callback has panicked with, for the handler to repeat; set before done is closed
 }
@@ -39,14 +38,26 @@ type wire interface {
 	Flush() error
 }
 
-func newStream(sub *Subscription, g *guard, r *http.Request) *stream {
-	return &stream{
-		sub:   sub,
-		guard: g,
-		r:     r,
-		ctx:   context.WithoutCancel(r.Context()),
-		done:  make(chan struct{}),
-	}
+// An httpSubscriber is a subscriber over HTTP. Its parts are one allocation, in
+// this order, so that what a delivery touches of them lies side by side: the
+// processor fetches the next line of its cache while it still waits for one.
+type httpSubscriber struct {
+	sub    Subscription
+	stream stream
+	guard  guard
+}
+
+// newSubscriber returns the subscription of r to topics, which is not open yet.
+func (b *Broker) newSubscriber(w http.ResponseWriter, r *http.Request, topics []string) *Subscription {
+	h := &httpSubscriber{guard: newGuard(w, r, b)}
+	h.sub.topics = topics
+	h.sub.remote, h.sub.caller = r.RemoteAddr, b.opts.Caller(r)
+	h.sub.until = b.lifetime()
+	h.sub.guard, h.sub.out = &h.guard, &h.stream
+	h.stream.sub, h.stream.guard, h.stream.r = &h.sub, &h.guard, r
+	h.stream.ctx = context.WithoutCancel(r.Context())
+	h.stream.done = make(chan struct{})
+	return &h.sub
 }
 
 // serve runs the subscription.
@@ -225,7 +236,7 @@ func (st *stream) send(data []byte) (err error) {
 	if err != nil || written == 0 {
 		return err
 	}
-	st.sub.b.stats.bytes.Add(uint64(written))
+	st.sub.tally.bytes.Add(uint64(written))
 	return st.w.Flush()
 }
 

@@ -16,8 +16,7 @@ import (
 // it, and Close ends it. Close, Add and Remove may be called concurrently with
 // everything; Events is for one goroutine at a time.
 type Subscription struct {
-	b       *Broker
-	changes atomic.Pointer[changes] // of the topics; nil: none so far
+	b *Broker
 
 	// Guarded by the order lock.
 	topics    []string      // never changed in place; those over HTTP are the same for ever
@@ -27,37 +26,41 @@ type Subscription struct {
 	serving   bool
 	ending    ending                  // who closed it
 	interrupt context.CancelCauseFunc // ends the replay under way, if any
-	closed    atomic.Bool             // set under the order lock
 
 	// Of a subscriber over HTTP; set before anybody else sees s.
 	guard  *guard
 	remote string        // the remote address
 	caller string        // see Options.Caller
 	until  time.Duration // when it is old enough, counted from Broker.born; 0: never
+	line   *line         // its connection, once it is detached
 
 	// What Subscribers tells. Durations count from Broker.born.
 	since    time.Duration
 	catching atomic.Int64  // since when the Store is asked, as a Duration; negative: it is not
-	total    atomic.Uint64 // events handed out, up to the last flush
 	dropped  atomic.Uint64 // events that the slow policy discarded
+	total    atomic.Uint64 // events handed out, up to the last flush
 
-	out  *stream     // of a subscriber over HTTP
-	line *line       // its connection, once it is detached
-	slow atomic.Bool // no worker has the time to wait for it
+	// From here on, and a little before, is what a delivery touches: see
+	// registration, and httpSubscriber.
+	out     *stream                 // of a subscriber over HTTP
+	changes atomic.Pointer[changes] // of the topics; nil: none so far
+	closed  atomic.Bool             // set under the order lock
+	slow    atomic.Bool             // no worker has the time to wait for it
 
 	// What has been handed out. Owned by the goroutine whose turn it is, or by
 	// the shard while the registration is parked.
 	direct    bool // the shard may write to line then
 	stage     stage
+	ahead     bool     // of this Broker, which lags behind the one the subscriber was on before
+	owed      bool     // the replay ends with a block that sets the ID to through
+	wasSlow   bool     // that is in the log
 	position  string   // everything up to this ID is done; "" before the first
 	handed    string   // newest ID that was handed out, or that a replay confirmed
 	held      item     // taken from the queue, not handed out yet
 	rest      []*frame // of a batch that is handed out one by one, the next one last
 	seen      uint64   // item.n of the newest item of the current registration
-	ahead     bool     // of this Broker, which lags behind the one the subscriber was on before
-	owed      bool     // the replay ends with a block that sets the ID to through
-	wasSlow   bool     // that is in the log
 	delivered uint64   // events since the last flush
+	tally     *tally   // of the shard
 }
 
 // stage is where in the fixed order of a stream a subscription stands.
@@ -118,7 +121,7 @@ const unasked = -1
 // the start. The topics are worth as much as the count of calls of End, from
 // before they were asked for: errEnded says that there were more since.
 func (b *Broker) subscribe(lastEventID string, s *Subscription, ends int64) (*Subscription, error) {
-	s.b, s.owed, s.since = b, true, b.age()
+	s.b, s.owed, s.since, s.tally = b, true, b.age(), &b.stats.rest
 	s.catching.Store(int64(s.since))
 	if lastEventID != "" {
 		s.stage, s.position, s.owed = resuming, lastEventID, false
@@ -275,11 +278,10 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) erro
 	}
 }
 
-// account adds what has been delivered to the Broker's figures, which all
-// subscribers share: once per flush, or they would wait for each other's cores.
+// account adds what has been delivered to the Broker's figures, once per flush.
 func (s *Subscription) account() {
 	if s.delivered > 0 {
-		s.b.stats.delivered.Add(s.delivered)
+		s.tally.delivered.Add(s.delivered)
 		s.total.Add(s.delivered)
 		s.delivered = 0
 	}

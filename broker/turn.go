@@ -66,7 +66,7 @@ func (r *registration) receive(seen int64) (it item, closed bool) {
 	if seen < 2 && !r.waits {
 		return item{}, false
 	}
-	if r.shard.slow == Conflate {
+	if r.conflates {
 		r.taking.Lock()
 		defer r.taking.Unlock()
 	}
@@ -81,7 +81,7 @@ func (r *registration) receive(seen int64) (it item, closed bool) {
 // await returns the next item, however long it takes; not ok: there is none, and
 // never will be.
 func (r *registration) await() (it item, ok bool) {
-	if r.shard.slow == Conflate {
+	if r.conflates {
 		r.setWaiting(true)
 		defer r.setWaiting(false)
 	}
