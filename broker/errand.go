@@ -22,7 +22,7 @@ type errand struct {
 
 // errandSize is how many registrations an errand is for: enough for its own cost
 // not to count, few enough for the first of many to be written to early.
-const errandSize = 128
+const errandSize = 1024
 
 // A worker that has been with one registration for as long as its patience, and
 // at the latest for twice as long, is relieved by one with half as much: where
