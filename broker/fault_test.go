@@ -24,6 +24,7 @@ type course struct {
 	detach   bool          // on sockets
 	compress bool          // the clients accept it
 	idle     bool          // streams have time to be parked between the bursts
+	queue    int           // QueueSize; 0: that of trialOptions
 }
 
 // outcome is what came of it.
@@ -48,6 +49,9 @@ func (c course) runHere(t *testing.T) (o outcome) {
 	opts.FlushInterval, opts.Detach, opts.Compress = c.gather, c.detach, c.compress
 	if c.idle {
 		opts.Heartbeat = 300 * time.Millisecond
+	}
+	if c.queue > 0 {
+		opts.QueueSize = c.queue
 	}
 	b := newBroker(t, opts)
 	bytes, pause := maxBytes(c.protocol), 50*time.Millisecond
@@ -166,8 +170,11 @@ func TestThroughCutsEveryHoleOfADropPolicyHasItsGapAndEveryGapItsHole(t *testing
 		"HTTP1":          {protocol: ssetest.HTTP1, events: 5_000},
 		"HTTP1 gathered": {protocol: ssetest.HTTP1, events: 5_000, gather: time.Millisecond},
 		"HTTP1 idle":     {protocol: ssetest.HTTP1, events: 5_000, idle: true},
+		"HTTP1, one":     {protocol: ssetest.HTTP1, events: 5_000, queue: 1},
+		"idle, two":      {protocol: ssetest.HTTP1, events: 5_000, queue: 2, idle: true},
 		"H2C":            {protocol: ssetest.H2C, events: 5_000},
 		"detached":       {detach: true, events: 5_000},
+		"detached, one":  {detach: true, events: 3_000, queue: 1},
 		"compressed":     {protocol: ssetest.HTTP1, events: 2_000, compress: true},
 	} {
 		for policy, of := range map[broker.SlowPolicy]string{broker.DropOldest: "DropOldest", broker.DropNewest: "DropNewest"} {
