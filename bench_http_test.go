@@ -69,29 +69,6 @@ func BenchmarkPublishBesideStuck(b *testing.B) {
 	}
 }
 
-// BenchmarkReplayStorm lets 1,000 clients connect at once, each 1,000 events of
-// 100 bytes behind, until all have all of them.
-func BenchmarkReplayStorm(b *testing.B) {
-	const clients, behind = 1_000, 1_000
-	s := serve(b, nil, 100)
-	cursor := s.publisher.next
-	first := cursor
-	first.next()
-	if err := s.publisher.publish(1 + behind); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	used := newUsage(b)
-	for b.Loop() {
-		s.connect(order{Subscribers: clients, Cursor: cursor.String(), Next: first.String()})
-		s.fleet.do(order{Do: "await", Events: clients * behind})
-		s.fleet.do(order{Do: "hang up"})
-	}
-	used.report("event", clients*behind)
-	reportEvents(b, clients*behind)
-	mustBeSmooth(b, s.broker)
-}
-
 // BenchmarkLatency publishes 100 events of 64 bytes a second to 500 subscribers
 // over HTTP; see paced.
 func BenchmarkLatency(b *testing.B) {

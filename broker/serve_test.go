@@ -160,7 +160,10 @@ func TestTooManySubscribersAreTurnedAwayUntilAPlaceIsFree(t *testing.T) {
 }
 
 func TestAWriterThatCannotFlushIsAnError(t *testing.T) {
-	b := newBroker(t, nil)
+	b := newBroker(t, &broker.Options{Snapshot: func(*http.Request, []string) ([]sse.Event, error) {
+		t.Error("nobody can be sent a snapshot")
+		return nil, nil
+	}})
 	rec := httptest.NewRecorder()
 	var w http.ResponseWriter = struct{ http.ResponseWriter }{rec}
 	r := httptest.NewRequest("GET", "/", nil)
