@@ -46,6 +46,20 @@ func TestTheHeadersOfAStreamGoOutAtOnce(t *testing.T) {
 	})
 }
 
+func TestOverHTTP1AStreamIsSentAsItIsUntilTheConnectionCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, nil)
+		for _, protocol := range ssetest.Protocols {
+			srv := ssetest.Serve(t, b, &ssetest.ServerOptions{Protocol: protocol})
+			resp, err := srv.Client().Get(srv.URL)
+			require.NoError(t, err)
+			assert.Equal(t, resp.ProtoMajor == 1, resp.Close, "%v", protocol)
+			assert.Empty(t, resp.TransferEncoding, "%v", protocol)
+			assert.NoError(t, resp.Body.Close())
+		}
+	})
+}
+
 func TestRequestsThatAreNoStreamAreRefused(t *testing.T) {
 	topics := func(r *http.Request) ([]string, error) {
 		switch r.URL.Path {

@@ -48,6 +48,8 @@ func TestWhatCannotBeEncodedIsRefusedWithoutWriting(t *testing.T) {
 		{"id", "a\nb", `sse: id field "a\nb" has a line end or a NUL`}:          {ID: "a\nb", Data: "x"},
 		{"id", "\r", `sse: id field "\r" has a line end or a NUL`}:              {ID: "\r", Type: "\n"},
 		{"id", "a\x00", `sse: id field "a\x00" has a line end or a NUL`}:        {ID: "a\x00"},
+		{"id", "\x00a", `sse: id field "\x00a" has a line end or a NUL`}:        {ID: "\x00a"},
+		{"id", "\na", `sse: id field "\na" has a line end or a NUL`}:            {ID: "\na"},
 		{"event", "a\ndata: b", `sse: event field "a\ndata: b" has a line end`}: {ID: "1", Type: "a\ndata: b"},
 		{"event", "\r", `sse: event field "\r" has a line end`}:                 {Type: "\r"},
 		{"retry", "-1ns", `sse: retry field "-1ns" is negative`}:                {Retry: -1},
@@ -105,6 +107,7 @@ func TestEncodingAllocatesOnlyWhatTheBufferLacks(t *testing.T) {
 	ev := sse.Event{ID: "1", Type: "add", Data: lines, Retry: math.MaxInt64}
 	for name, appendTo := range map[string]func(b []byte) []byte{
 		"event":   func(b []byte) []byte { b, _ = ev.AppendTo(b); return b },
+		"data":    func(b []byte) []byte { b, _ = sse.Event{Data: "x"}.AppendTo(b); return b },
 		"comment": func(b []byte) []byte { return sse.AppendComment(b, lines) },
 		"ID":      func(b []byte) []byte { b, _ = sse.AppendID(b, "1"); return b },
 		"retry":   func(b []byte) []byte { return sse.AppendRetry(b, math.MaxInt64) },

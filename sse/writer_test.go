@@ -104,6 +104,31 @@ func TestNewWriterSendsTheHeaderAtOnce(t *testing.T) {
 	})
 }
 
+// undying is a ResponseWriter whose deadlines cannot be cleared.
+type undying struct {
+	*journal
+	err error
+}
+
+func (u undying) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		return u.err
+	}
+	return nil
+}
+
+func TestADeadlineThatStaysIsAnError(t *testing.T) {
+	broken := errors.New("broken")
+	for _, timeout := range []time.Duration{0, -1} {
+		j := newJournal()
+		_, err := sse.NewWriter(undying{j, broken}, httptest.NewRequest("GET", "/", nil), &sse.WriterOptions{WriteTimeout: timeout})
+		assert.Equal(t, broken, err)
+		if timeout < 0 {
+			assert.NotContains(t, j.done(), "header 200", "it is known before the stream begins")
+		}
+	}
+}
+
 func TestNewWriterKeepsTheCallersCachingAndBuffering(t *testing.T) {
 	j := newJournal()
 	j.header.Set("Cache-Control", "private")
