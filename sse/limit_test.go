@@ -1,6 +1,7 @@
 package sse_test
 
 import (
+	"bytes"
 	"io"
 	"math"
 	"runtime"
@@ -127,6 +128,30 @@ func TestTheMemoryOfALargeEventIsGivenBack(t *testing.T) {
 		assert.LessOrEqual(t, last, 64<<10, name)
 		assert.Less(t, heap(), before+1<<20, name)
 		runtime.KeepAlive(d)
+	}
+}
+
+func TestAStreamIsReadInLargerPiecesAsLongAsThereIsMore(t *testing.T) {
+	event := []byte("data: " + strings.Repeat("x", 50) + "\n\n")
+	for most, want := range map[int]int{1000: 4 << 10, 1 << 20: 32 << 10} {
+		left, room := 1<<20, 0
+		d := sse.NewDecoder(readerFunc(func(p []byte) (n int, err error) {
+			room = len(p)
+			for n+len(event) <= min(len(p), most) {
+				n += copy(p[n:], event)
+			}
+			if most > len(p) {
+				n += copy(p[n:], bytes.Repeat([]byte("\n"), len(p)-n)) // all the room is used
+			}
+			if left -= n; left < 0 {
+				err = io.EOF
+			}
+			return n, err
+		}))
+		for _, err := range d.Events() {
+			require.NoError(t, err)
+		}
+		assert.Equal(t, want, room, "at most %d bytes at a time", most)
 	}
 }
 

@@ -271,6 +271,22 @@ func TestWriteSaysHowMuchWasWritten(t *testing.T) {
 	})
 }
 
+// short is a ResponseWriter that takes a byte at a time, and says so without an
+// error.
+type short struct{ *journal }
+
+func (s short) Write(p []byte) (int, error) { return s.journal.Write(p[:1]) }
+
+func TestAWriteThatIsShortIsAnError(t *testing.T) {
+	j := newJournal()
+	w, err := sse.NewWriter(short{j}, httptest.NewRequest("GET", "/", nil), nil)
+	require.NoError(t, err)
+	n, err := w.Write([]byte("data\n\n"))
+	assert.Equal(t, io.ErrShortWrite, err)
+	assert.Equal(t, 1, n)
+	assert.Equal(t, "d", j.body.String())
+}
+
 func TestWhatCannotBeEncodedIsNotSentAndEndsNothing(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, j *journal, w *sse.Writer) {
 		assert.Equal(t, &sse.FieldError{Field: "event", Value: "a\r"}, w.Send(sse.Event{Type: "a\r"}))
