@@ -65,3 +65,12 @@ func TestAGetIsAReaderOnlyForTheMoment(t *testing.T) {
 	l.get()
 	assert.Zero(t, l.readers.Load())
 }
+
+func TestIDsOfOneLengthAreTheSameOnlyIfAllOfThemIs(t *testing.T) {
+	for _, pair := range [][2]string{{"", ""}, {"a", "a"}, {"abc", "abc"}} {
+		assert.True(t, sameID(pair[0], pair[1]), pair)
+	}
+	for _, pair := range [][2]string{{"", "a"}, {"a", ""}, {"a", "b"}, {"10", "20"}, {"ab", "b"}, {"12", "13"}} {
+		assert.False(t, sameID(pair[0], pair[1]), pair)
+	}
+}
