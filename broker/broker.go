@@ -89,9 +89,8 @@ type counters struct {
 	rest tally // of subscriptions that have never been with a shard
 }
 
-// A tally counts what subscribers get. Each shard has one for its own: counting
-// with every delivery what other cores count as well takes as long as the rest of
-// what is done for a small event in process.
+// A tally counts what subscribers get. Each shard has one for its own: to count
+// with every delivery what other cores count as well is to wait for them.
 type tally struct {
 	delivered, bytes atomic.Uint64
 }

@@ -32,8 +32,8 @@ type item struct {
 // a subscription that goes on after that has a new one.
 //
 // What a delivery touches comes first, in 128 bytes: where there are many
-// subscribers, each line of the cache that has to be fetched is a fiftieth of what
-// a delivery in process costs.
+// subscribers, none of it is in the cache any more, and to fetch it is a good part
+// of the work.
 type registration struct {
 	busy    atomic.Int64 // whose turn it is: see turn.go
 	carried item         // of whose turn it is
@@ -125,9 +125,9 @@ type shard struct {
 	written uint64        // events written to sockets that are not in stats yet
 	bytes   uint64        // written to sockets that are not in stats yet
 
-	_     [64]byte
+	_     [64]byte // who counts there should not wait for those who use what is beside it
 	tally tally
-	_     [64]byte // other cores count there, and s should not wait for them
+	_     [64]byte
 
 	beater *time.Timer // calls Broker.beat
 	beats  bool        // it is set

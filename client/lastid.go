@@ -3,7 +3,7 @@ package client
 import "sync/atomic"
 
 // A lastID is an event ID that one goroutine sets with every event, and any may
-// get at any time. Two mutex calls for each event would take a sixth of the time
+// get at any time. Two mutex calls for each event would take a fifth of the time
 // of a small one; this takes half of that.
 //
 // A get counts as a reader from before it loads the pointer until after it has
