@@ -22,7 +22,7 @@ type stream struct {
 	whole []byte        // written, not sent: a batch, which is not copied unless more comes
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
-	wrote time.Duration // when the last write began, counted from Broker.born
+	wrote time.Duration // when the last write was over, counted from Broker.born
 
 	ctx      context.Context // the request's values; the end of the request closes the subscription
 	guard    *guard
@@ -227,8 +227,7 @@ func (st *stream) send(data []byte) (err error) {
 	written := 0
 	for _, p := range [][]byte{st.whole, data} {
 		if len(p) > 0 && err == nil {
-			st.wrote = st.sub.b.age()
-			err = st.w.Write(p, st.wrote)
+			err = st.w.Write(p, st.sub.b.age())
 			written += len(p)
 		}
 	}
@@ -237,7 +236,9 @@ func (st *stream) send(data []byte) (err error) {
 		return err
 	}
 	st.sub.tally.bytes.Add(uint64(written))
-	return st.w.Flush()
+	err = st.w.Flush()
+	st.wrote = st.sub.b.age() // which may be long after it began
+	return err
 }
 
 // rest returns how long it is until a heartbeat is due, or ages if there is to
