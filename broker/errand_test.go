@@ -122,7 +122,7 @@ func running(function string) int {
 }
 
 func TestWhoIsStuckDelaysTheOthersOnceAndBriefly(t *testing.T) {
-	for stuck, most := range map[int]time.Duration{1: 4 * time.Millisecond, 100: 22 * time.Millisecond} {
+	for stuck, most := range map[int]time.Duration{1: 8 * time.Millisecond, 100: 22 * time.Millisecond, 1000: 30 * time.Millisecond} {
 		t.Run(fmt.Sprint(stuck), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newShard(t, &broker.Options{Store: broker.Discard, WriteTimeout: time.Hour, Heartbeat: -1})
@@ -376,7 +376,7 @@ func TestOnlyWhoWasInTheWayIsSlow(t *testing.T) {
 		// The last have the first turns. The first worker is relieved from one of
 		// them and goes on with the others while the second is with the next one.
 		last := len(peers) - 1
-		peers[last].do(func() { time.Sleep(2100 * time.Microsecond) })
+		peers[last].do(func() { time.Sleep(8100 * time.Microsecond) })
 		peers[last-1].do(func() { time.Sleep(400 * time.Microsecond) })
 		publish(t, b, 1, 1)
 		time.Sleep(time.Second)

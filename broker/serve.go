@@ -163,15 +163,15 @@ func (s *Subscription) resume(err error) {
 	began := time.Now()
 	if err = s.out.serve(err); err != errParked {
 		s.b.conclude(s.out, err)
-	} else if time.Since(began) < maxPatience {
+	} else if time.Since(began) < longTurn {
 		s.slow.Store(false)
 	}
 }
 
 // turn writes what has come for r, and leaves all that is not just that to a
-// goroutine of the subscriber's own.
-func (s *Subscription) turn(r *registration) {
-	if err := s.out.turn(r); err != errParked {
+// goroutine of the subscriber's own. It is called at the age now of the Broker.
+func (s *Subscription) turn(r *registration, now time.Duration) {
+	if err := s.out.turn(r, now); err != errParked {
 		s.spawn(err)
 	}
 }

@@ -23,6 +23,7 @@ type stream struct {
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
 	wrote time.Duration // when the last write was over, counted from Broker.born
+	now   time.Duration // when the turn began, counted likewise, until the first write; otherwise 0
 
 	ctx      context.Context // the request's values; the end of the request closes the subscription
 	guard    *guard
@@ -62,6 +63,7 @@ func (b *Broker) newSubscriber(w http.ResponseWriter, r *http.Request, topics []
 
 // serve runs the subscription.
 func (st *stream) serve(err error) error {
+	st.now = 0 // that of a turn in which nothing was written
 	return st.guarded(func() error {
 		if l := st.sub.line; l != nil && err == nil {
 			err = l.Write(nil, st.sub.b.age()) // what the shard has left
@@ -70,8 +72,9 @@ func (st *stream) serve(err error) error {
 	})
 }
 
-// turn writes what has come for reg.
-func (st *stream) turn(reg *registration) error {
+// turn writes what has come for reg. It is called at the age now of the Broker.
+func (st *stream) turn(reg *registration, now time.Duration) error {
+	st.now = now
 	return st.guarded(func() error { return st.sub.drain(st.ctx, st, reg) })
 }
 
@@ -227,7 +230,7 @@ func (st *stream) send(data []byte) (err error) {
 	written := 0
 	for _, p := range [][]byte{st.whole, data} {
 		if len(p) > 0 && err == nil {
-			err = st.w.Write(p, st.sub.b.age())
+			err = st.w.Write(p, st.clock())
 			written += len(p)
 		}
 	}
@@ -239,6 +242,15 @@ func (st *stream) send(data []byte) (err error) {
 	err = st.w.Flush()
 	st.wrote = st.sub.b.age() // which may be long after it began
 	return err
+}
+
+// clock returns the age of the Broker. At the first write of a turn it is known.
+func (st *stream) clock() time.Duration {
+	if now := st.now; now != 0 {
+		st.now = 0
+		return now
+	}
+	return st.sub.b.age()
 }
 
 // rest returns how long it is until a heartbeat is due, or ages if there is to
