@@ -354,12 +354,16 @@ func TestAResponseWriterThatEndsItsGoroutineCostsOnlyItsStream(t *testing.T) {
 func TestAWorkerThatGetsOnIsNotRelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newShard(t, &broker.Options{Store: broker.Discard, Heartbeat: -1})
-		peers := newPeers(t, b, 20)
+		peers := newPeers(t, b, 100)
 		for _, p := range peers {
 			p.do(func() { time.Sleep(400 * time.Microsecond) })
 		}
 		for n := range 5 {
 			publish(t, b, n, n)
+			for range 7 {
+				time.Sleep(5 * time.Millisecond)
+				require.Equal(t, 1, running("broker.(*worker).do"))
+			}
 			time.Sleep(time.Second)
 			for _, p := range peers {
 				require.Equal(t, fmt.Sprintf("data: %d\n\n", n), p.last().text)
