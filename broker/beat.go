@@ -50,6 +50,7 @@ func (s *shard) beat(o op) {
 			}
 		}
 	}
+	s.account()
 	if s.beats = next >= 0; s.beats {
 		// With many subscribers somebody's is always due. To look takes a
 		// hundredth of the time at most, and heartbeats are a little late.

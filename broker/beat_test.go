@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime"
 	"testing"
@@ -38,6 +39,17 @@ func TestHeartbeatsOfAllShardsCarryTheNewestID(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAHeartbeatIsCountedWhenItIsWritten(t *testing.T) {
+	b := newBroker(t, &broker.Options{Detach: true, Heartbeat: time.Second, Store: broker.Discard})
+	srv := loopback(t, b)
+	resp, err := srv.Client().Get(srv.URL)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	_, err = io.ReadFull(resp.Body, make([]byte, len(":\n\n")))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return b.Stats().Bytes > 0 }, time.Second/2, time.Millisecond)
 }
 
 func TestAHeartbeatRepeatsNoIDThatTheShardHasWritten(t *testing.T) {

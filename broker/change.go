@@ -212,7 +212,7 @@ func (s *Subscription) endStretch(through string) {
 // change changes the topics of r from here on, which is where e begins.
 func (s *shard) change(r *registration, added, removed []string, e *epoch) {
 	if r.slots != nil {
-		s.emit(r) // was gathered before
+		s.emitEarly(r) // was gathered before
 	}
 	if r.slots == nil {
 		return

@@ -13,10 +13,7 @@ const (
 // gather adds f to what r gets with the next flush.
 func (s *shard) gather(r *registration, f *frame) {
 	if b := r.batch; b != nil && (b.events == s.maxEvents || b.size+len(f.data) > s.maxBytes) {
-		if !s.timed {
-			s.now, s.timed = time.Now(), true
-		}
-		s.emit(r)
+		s.emitEarly(r)
 		if r.slots == nil {
 			return // it has been dropped, and catches up with f, too
 		}
@@ -53,12 +50,28 @@ func (s *shard) flush() {
 	clear(s.grown)
 	s.grown = s.grown[:0]
 	s.empty, s.newest, s.frames = batch{}, nil, 0
+	s.account()
+	s.took = time.Since(s.now)
+}
+
+// account adds what was written to sockets to the Broker's figures.
+func (s *shard) account() {
 	if s.bytes > 0 {
 		s.tally.delivered.Add(s.written)
 		s.tally.bytes.Add(s.bytes)
 		s.written, s.bytes = 0, 0
 	}
-	s.took = time.Since(s.now)
+}
+
+// emitEarly is emit before the flush.
+func (s *shard) emitEarly(r *registration) {
+	if r.batch == nil {
+		return
+	}
+	if !s.timed {
+		s.now, s.timed = time.Now(), true
+	}
+	s.emit(r)
 }
 
 // emit hands out what was gathered for r.
@@ -170,7 +183,7 @@ func (s *shard) mark(o op) {
 	if r.slots == nil {
 		return
 	}
-	s.emit(r)
+	s.emitEarly(r)
 	if r.slots != nil && r.isDone() {
 		s.put(r, item{o.mark, r.count})
 	}

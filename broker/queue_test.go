@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -100,6 +101,23 @@ func TestALagOfWhatIsGatheredBeginsWhenItIsQueued(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			assert.Equal(t, 5*time.Second, subscribers(b)[0].Lag)
 			time.Sleep(time.Minute)
+		}
+	})
+}
+
+func TestALagOfWhatIsQueuedByAChangeBeginsThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &broker.Options{FlushInterval: time.Second})
+		sub := subscribe(t, b, "a")
+		for i := range 3 {
+			pending(t, sub)
+			time.Sleep(time.Hour)
+			publish(t, b, 2, 2, "a")
+			time.Sleep(time.Second / 2)
+			require.NoError(t, sub.Add(fmt.Sprint("b", i)))
+			time.Sleep(10 * time.Millisecond)
+			assert.Equal(t, 10*time.Millisecond, subscribers(b)[0].Lag)
+			time.Sleep(time.Second)
 		}
 	})
 }
