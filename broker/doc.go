@@ -29,8 +29,8 @@
 // comes meanwhile is put into the subscriber's bounded queue, as is everything
 // for a loop over Events. A worker that has to wait for a subscriber is relieved
 // after some milliseconds, and from then on that subscriber has a goroutine of
-// its own. So nobody waits for a subscriber for longer than that: one whose
-// queue is full is the business of [Options.Slow].
+// its own, until it has kept up for a while. So nobody waits for a subscriber for
+// longer than that: one whose queue is full is the business of [Options.Slow].
 //
 // # The order of a stream
 //

@@ -12,36 +12,66 @@ import (
 // for each event, which takes a fifth of what an event costs.
 //
 // Nobody waits for a subscriber that does not read, though: a worker that does
-// not get on is relieved by another one, which goes on with the errand. Whoever
-// was in the way gets a goroutine of its own for its turns, until it keeps up
-// again.
+// not get on is relieved by others, which go on with the errand, and with those
+// that wait behind it. Whoever was in the way gets a goroutine of its own for its
+// turns, until it has kept up for a while.
 type errand struct {
 	regs []*registration
 	next atomic.Int64 // index of the first that no worker has taken on
+	help atomic.Int64 // workers that were started for it, beyond the first
 }
 
 // errandSize is how many registrations an errand is for: enough for its own cost
 // not to count, few enough for the first of many to be written to early.
 const errandSize = 1024
 
-// A worker that has been with one registration for as long as its patience, and
-// at the latest for twice as long, is relieved by one with half as much: where
-// one subscriber does not read there are often more. If that one does not get on
-// either, two relieve it, and so on: any number of such subscribers is out of the
-// way after some tens of milliseconds. A worker may also only have to wait for a
-// core. With less patience that befalls many on a busy machine, and a burst of
-// small events to 500 subscribers takes a twentieth longer.
+// A worker does not get on if its turns take more than fairTurn each, over the
+// time of its patience. It is relieved by one with half as much: where one
+// subscriber does not read there are often more. If that one does not get on
+// either, two relieve it, and so on: a thousand such subscribers are out of the
+// way after some 20 ms. A worker may also only have to wait for a core. With less
+// patience that befalls many on a busy machine, and a burst of small events to
+// 500 subscribers takes a twentieth longer.
 const (
 	maxPatience = 4 * time.Millisecond
 	minPatience = maxPatience / 4
+	fairTurn    = maxPatience / 16
+
+	// maxHelp is how much help an errand gets for turns that are not fair but do
+	// end: on a machine that is short of cores, more would make it worse.
+	maxHelp = 64
 )
 
-// longTurn is how long a turn takes for which others are not to wait again.
-const longTurn = time.Millisecond
+// A turn of longTurn or more, for which others have waited, puts its subscriber in
+// debt: by longDebt for each longTurn. Each short turn repays one. Whoever owes
+// slowDebt or more has its turns in a goroutine of its own: who was stuck for four
+// milliseconds, and who is for less time, but again and again. A turn that only
+// had to wait for a core is mostly repaid before the next.
+const (
+	longTurn = time.Millisecond
+	longDebt = 16
+	slowDebt = 4 * longDebt
+	maxDebt  = 2 * slowDebt
+)
+
+// repay counts a turn of s that took d.
+func (s *Subscription) repay(d time.Duration) {
+	if d < longTurn && s.debt.Load() > 0 {
+		s.debt.Add(-1)
+	}
+}
+
+// owe counts a turn of s that took d, for which others have waited.
+func (s *Subscription) owe(d time.Duration) {
+	s.debt.Store(min(s.debt.Load()+longDebt*int32(min(d/longTurn, maxDebt/longDebt)), maxDebt))
+}
+
+// isSlow reports whether no worker has the time to wait for s.
+func (s *Subscription) isSlow() bool { return s.debt.Load() >= slowDebt }
 
 // schedule gives r, which is nobody's, a turn.
 func (s *shard) schedule(r *registration) {
-	if r.sub.slow.Load() {
+	if r.sub.isSlow() {
 		r.sub.spawn(nil)
 		return
 	}
@@ -64,19 +94,20 @@ func (s *shard) dispatch() {
 	select {
 	case s.errands <- e:
 	default:
-		go (&worker{born: s.born, patience: maxPatience}).work(e) // the other has plenty to do
+		go (&worker{born: s.born, errands: s.errands, patience: maxPatience, spare: true}).work(e) // the other has plenty to do
 	}
 }
 
-// A worker goes on errands. The first of a shard is started by the shard, others
-// by the timer of the one they relieve. It ends with the shard or, when it has
-// been relieved, with its errand, on which it goes on once it is free again. One
-// that was started for one errand ends with that. One that a ResponseWriter ends,
-// by [runtime.Goexit], is missed by its timer.
+// A worker goes on errands. A shard starts one that ends with the shard, and spare
+// ones, which end when no errand waits. Others are started by the timer of the one
+// they relieve. Who has been relieved ends with its errand, on which it goes on
+// once it is free again. One that a ResponseWriter ends, by [runtime.Goexit], is
+// missed by its timer.
 type worker struct {
-	born     time.Time      // of the Broker
-	errands  <-chan *errand // closed by the shard as it ends; nil: it was started for one only
+	born     time.Time // of the Broker
+	errands  <-chan *errand
 	patience time.Duration
+	spare    bool
 	turns    atomic.Int64 // that have begun
 	relieved atomic.Bool
 
@@ -86,18 +117,31 @@ type worker struct {
 	seen   int64   // turns when somebody looked last
 }
 
-// work goes on e, if there is one, and then on all that come.
+// work goes on e, if there is one, and then on others.
 func (w *worker) work(e *errand) {
-	if e != nil {
-		w.do(e)
-	}
-	for w.errands != nil && !w.relieved.Load() {
-		e, ok := <-w.errands
-		if !ok {
-			return
+	for more := true; more; e, more = w.next() {
+		if e != nil {
+			w.do(e)
 		}
-		w.do(e)
 	}
+}
+
+// next returns the next errand; not ok: w is not needed any more.
+func (w *worker) next() (e *errand, ok bool) {
+	if w.relieved.Load() {
+		return nil, false
+	}
+	select {
+	case e, ok = <-w.errands:
+		return e, ok
+	default:
+	}
+	if w.spare {
+		return nil, false
+	}
+	w.patience = maxPatience // nobody is in the way
+	e, ok = <-w.errands
+	return e, ok // not ok: the shard has ended
 }
 
 func (w *worker) do(e *errand) {
@@ -110,10 +154,13 @@ func (w *worker) do(e *errand) {
 		w.turns.Add(1)
 		r := e.regs[i]
 		e.regs[i] = nil // its end may come long before that of the errand
-		r.sub.turn(r, began)
+		sub := r.sub
+		sub.turn(r, began)
 		ended := time.Since(w.born)
-		if ended-began >= longTurn {
-			r.sub.slow.Store(true)
+		if d := ended - began; d < longTurn {
+			sub.repay(d)
+		} else {
+			sub.owe(d)
 		}
 		began = ended
 	}
@@ -128,7 +175,6 @@ func (w *worker) watch(e *errand) {
 	switch {
 	case e == nil:
 		w.timer.Stop()
-		w.patience = min(2*w.patience, maxPatience)
 	case w.timer == nil:
 		w.timer = time.AfterFunc(w.patience, w.check)
 	default:
@@ -136,23 +182,32 @@ func (w *worker) watch(e *errand) {
 	}
 }
 
-// check relieves w if its turn has not ended since the last time.
+// check relieves w if it has not got on since the last time.
 func (w *worker) check() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.errand == nil {
+	e := w.errand
+	if e == nil {
 		return
 	}
-	if turns := w.turns.Load(); turns != w.seen {
-		w.seen = turns
+	turns := w.turns.Load()
+	began := turns - w.seen
+	w.seen = turns
+	if time.Duration(began)*fairTurn >= w.patience || began > 0 && e.help.Load() >= maxHelp {
 		w.timer.Reset(w.patience)
 		return
 	}
 	w.relieved.Store(true)
-	patience := max(w.patience/2, minPatience)
-	go (&worker{born: w.born, errands: w.errands, patience: patience}).work(w.errand)
-	if w.patience < maxPatience {
-		go (&worker{born: w.born, patience: patience}).work(w.errand)
-	}
 	w.errand = nil // once is enough
+	w.relieve(e, w.spare)
+	if w.patience < maxPatience {
+		w.relieve(e, true)
+	}
+}
+
+// relieve starts a worker that goes on with e.
+func (w *worker) relieve(e *errand, spare bool) {
+	e.help.Add(1)
+	next := &worker{born: w.born, errands: w.errands, patience: max(w.patience/2, minPatience), spare: spare}
+	go next.work(e)
 }

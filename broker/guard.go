@@ -80,7 +80,7 @@ func (g *guard) clear() error {
 const deadlineStride = 64 << 10
 
 // write writes p to w, which is the ResponseWriter or the connection. It is called
-// at the age now of the Broker.
+// at the age now of the Broker, or a moment later.
 func (g *guard) write(w io.Writer, p []byte, now time.Duration) error {
 	for first := true; len(p) > 0; first = false {
 		part := p[:min(len(p), deadlineStride)]
@@ -98,7 +98,7 @@ func (g *guard) write(w io.Writer, p []byte, now time.Duration) error {
 	return nil
 }
 
-// arm sets the deadline for a write that begins now.
+// arm sets the deadline for a write that begins at the age now of the Broker.
 func (g *guard) arm(now time.Duration) error {
 	if g.timeout < 0 {
 		return nil

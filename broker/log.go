@@ -33,7 +33,8 @@ func (e ending) String() string {
 }
 
 // logBegin and the others that follow are called by goroutines of the
-// subscriber: a Logger may take its time.
+// subscriber, but for logSlow, which may be called by a worker: a Logger that
+// takes its time makes the subscriber slow.
 func (st *stream) logBegin() {
 	if log := st.sub.b.opts.Logger; log.Enabled(st.ctx, slog.LevelDebug) {
 		log.LogAttrs(st.ctx, slog.LevelDebug, "broker: stream begins",

@@ -157,14 +157,14 @@ func (b *Broker) perform(t task) {
 // resume serves a subscriber over HTTP until it is parked, or ends: whenever
 // there is something to do that may take time. That is what comes first, to
 // catch up, to write what the other end is slow to take, to end. What a worker
-// met on its turn is err. A turn that was short is the sign that the subscriber
-// keeps up again, and workers may serve it.
+// met on its turn is err. After some turns that were short, workers serve the
+// subscriber again.
 func (s *Subscription) resume(err error) {
 	began := time.Now()
 	if err = s.out.serve(err); err != errParked {
 		s.b.conclude(s.out, err)
-	} else if time.Since(began) < longTurn {
-		s.slow.Store(false)
+	} else {
+		s.repay(time.Since(began))
 	}
 }
 

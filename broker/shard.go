@@ -62,8 +62,8 @@ type registration struct {
 	conflates bool // the slow policy is Conflate
 	behind    bool // the queue was full: the subscriber has to catch up, or end; set before the queue is closed
 
-	// Under Conflate, held while an item is taken: the one lock that a shard
-	// takes, for as long as it looks through one queue.
+	// Under Conflate, held while an item is taken. A shard takes it for as long as
+	// it looks through one queue.
 	taking  sync.Mutex
 	waiting bool // a loop over Events waits for the queue, or will in a moment; guarded by taking
 
@@ -85,7 +85,7 @@ type op struct {
 
 // A shard is a goroutine that owns a part of the subscribers and the index of
 // their topics. Nothing else touches them, so there is no lock. It calls no
-// code of the user and never waits for a subscriber.
+// code of the user, but for a Follower's Compare, and never waits for a subscriber.
 type shard struct {
 	inbox chan op       // sent to under the order lock; never closed
 	done  chan struct{} // closed by run as it returns

@@ -115,8 +115,8 @@ func (b *Broker) reachLocked() {
 	}
 }
 
-// closeOnce closes done unless it is closed. The caller holds the lock that
-// guards closing it.
+// closeOnce closes done unless it is closed. The caller alone may close it, or holds
+// the lock for that.
 func closeOnce(done chan struct{}) {
 	select {
 	case <-done:

@@ -23,7 +23,7 @@ type stream struct {
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
 	wrote time.Duration // when the last write was over, counted from Broker.born
-	now   time.Duration // when the turn began, counted likewise, until the first write; otherwise 0
+	now   time.Duration // when the turn began, counted likewise, as long as nothing was done in it that may take time; else 0
 
 	ctx      context.Context // the request's values; the end of the request closes the subscription
 	guard    *guard
@@ -63,7 +63,7 @@ func (b *Broker) newSubscriber(w http.ResponseWriter, r *http.Request, topics []
 
 // serve runs the subscription.
 func (st *stream) serve(err error) error {
-	st.now = 0 // that of a turn in which nothing was written
+	st.now = 0 // that of a turn which went on here before anything was written
 	return st.guarded(func() error {
 		if l := st.sub.line; l != nil && err == nil {
 			err = l.Write(nil, st.sub.b.age()) // what the shard has left
@@ -139,6 +139,7 @@ func (st *stream) event(ev sse.Event) error {
 	if err := st.begin(); err != nil {
 		return err
 	}
+	st.now = 0 // a Gap has been logged
 	data, err := ev.AppendTo(st.available())
 	if err != nil {
 		return err
@@ -151,6 +152,7 @@ func (st *stream) blocks(b *batch) (bool, error) {
 		return true, err
 	}
 	if st.gzip != nil {
+		st.now = 0
 		return true, st.spliceBatch(b)
 	}
 	if st.whole == nil && st.buf == nil {
@@ -244,7 +246,7 @@ func (st *stream) send(data []byte) (err error) {
 	return err
 }
 
-// clock returns the age of the Broker. At the first write of a turn it is known.
+// clock returns the age of the Broker. At the beginning of a turn it is known.
 func (st *stream) clock() time.Duration {
 	if now := st.now; now != 0 {
 		st.now = 0

@@ -45,7 +45,7 @@ type Subscription struct {
 	out     *stream                 // of a subscriber over HTTP
 	changes atomic.Pointer[changes] // of the topics; nil: none so far
 	closed  atomic.Bool             // set under the order lock
-	slow    atomic.Bool             // no worker has the time to wait for it
+	debt    atomic.Int32            // short turns that it owes: see longTurn
 
 	// What has been handed out. Owned by the goroutine whose turn it is, or by
 	// the shard while the registration is parked.
