@@ -100,6 +100,9 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registration) error {
 	b := s.held.batch
 	if before := s.held.n - uint64(b.events); before > s.seen {
+		if s.onErrand {
+			return errTime // for the Logger
+		}
 		s.seen = before
 		s.logSlow(ctx, "events were dropped")
 		return s.tell(out)

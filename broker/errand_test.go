@@ -470,10 +470,14 @@ func TestOnlyWhoWasInTheWayIsSlow(t *testing.T) {
 	})
 }
 
-func TestALoggerThatTakesItsTimeCostsNoDeadline(t *testing.T) {
+func TestALoggerThatTakesItsTimeCostsNobodyElseAny(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		logged := 0
 		b := newShard(t, &broker.Options{Store: broker.Discard, WriteTimeout: 100 * time.Millisecond, Heartbeat: -1,
-			Slow: broker.DropNewest, QueueSize: 1, Logger: slog.New(slowLog{slog.DiscardHandler})})
+			Slow: broker.DropNewest, QueueSize: 1, Logger: slog.New(slowLog{slog.DiscardHandler, func() {
+				logged++
+				assert.Zero(t, running("broker.(*worker).do"))
+			}})})
 		p := newPeer(t, b, "")
 		time.Sleep(time.Second)
 		p.do(func() { time.Sleep(500 * time.Microsecond); p.do(nil) })
@@ -483,14 +487,20 @@ func TestALoggerThatTakesItsTimeCostsNoDeadline(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		assert.Equal(t, 1, b.Stats().Subscribers)
 		assert.Contains(t, p.Body(), "gap")
+		assert.Positive(t, logged)
 	})
 }
 
-type slowLog struct{ slog.Handler }
+// A slowLog takes longer than a write may.
+type slowLog struct {
+	slog.Handler
+	before func()
+}
 
 func (slowLog) Enabled(context.Context, slog.Level) bool { return true }
 
-func (slowLog) Handle(context.Context, slog.Record) error {
+func (l slowLog) Handle(context.Context, slog.Record) error {
+	l.before()
 	time.Sleep(150 * time.Millisecond)
 	return nil
 }

@@ -33,8 +33,7 @@ func (e ending) String() string {
 }
 
 // logBegin and the others that follow are called by goroutines of the
-// subscriber, but for logSlow, which may be called by a worker: a Logger that
-// takes its time makes the subscriber slow.
+// subscriber, not by workers: a Logger may take its time.
 func (st *stream) logBegin() {
 	if log := st.sub.b.opts.Logger; log.Enabled(st.ctx, slog.LevelDebug) {
 		log.LogAttrs(st.ctx, slog.LevelDebug, "broker: stream begins",

@@ -23,7 +23,7 @@ type stream struct {
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
 	wrote time.Duration // when the last write was over, counted from Broker.born
-	now   time.Duration // when the turn began, counted likewise, as long as nothing was done in it that may take time; else 0
+	now   time.Duration // when a worker's turn began, counted likewise, until the first write; else 0
 
 	ctx      context.Context // the request's values; the end of the request closes the subscription
 	guard    *guard
@@ -63,7 +63,7 @@ func (b *Broker) newSubscriber(w http.ResponseWriter, r *http.Request, topics []
 
 // serve runs the subscription.
 func (st *stream) serve(err error) error {
-	st.now = 0 // that of a turn which went on here before anything was written
+	st.now, st.sub.onErrand = 0, false
 	return st.guarded(func() error {
 		if l := st.sub.line; l != nil && err == nil {
 			err = l.Write(nil, st.sub.b.age()) // what the shard has left
@@ -74,7 +74,7 @@ func (st *stream) serve(err error) error {
 
 // turn writes what has come for reg. It is called at the age now of the Broker.
 func (st *stream) turn(reg *registration, now time.Duration) error {
-	st.now = now
+	st.now, st.sub.onErrand = now, true
 	return st.guarded(func() error { return st.sub.drain(st.ctx, st, reg) })
 }
 
@@ -139,7 +139,6 @@ func (st *stream) event(ev sse.Event) error {
 	if err := st.begin(); err != nil {
 		return err
 	}
-	st.now = 0 // a Gap has been logged
 	data, err := ev.AppendTo(st.available())
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ type Subscription struct {
 	// What has been handed out. Owned by the goroutine whose turn it is, or by
 	// the shard while the registration is parked.
 	direct    bool // the shard may write to line then
+	onErrand  bool // its turn is done by a worker
 	stage     stage
 	ahead     bool     // of this Broker, which lags behind the one the subscriber was on before
 	owed      bool     // the replay ends with a block that sets the ID to through
@@ -77,6 +78,7 @@ const (
 var (
 	errBehind = errors.New("broker: behind") // the queue was full
 	errBreak  = errors.New("broker: break")  // the loop over Events wants no more
+	errTime   = errors.New("broker: time")   // what comes next may take more time than a worker has
 )
 
 // outlet is where a subscription's events go: an HTTP response, or a loop over
@@ -242,7 +244,7 @@ func (s *Subscription) run(ctx context.Context, out outlet, err error) error {
 func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) error {
 	for {
 		switch err {
-		case nil:
+		case nil, errTime:
 		case errBehind:
 			// Slow is resumed in place: what follows is what a reconnect with
 			// the ID that was sent last would do.
