@@ -29,8 +29,8 @@ var ErrTooLong = errors.New("sse: event too long")
 type Decoder struct {
 	lines     lineReader
 	block     block
-	small     slab   // shared by strings of at most smallText bytes
-	large     slab   // and of at most largeText
+	slab      []byte // memory that strings share
+	used      int    // bytes in front of it that do not change any more
 	lastID    string // the standard's last event ID string
 	lastType  string // of the last event that had one: streams repeat their types
 	retry     time.Duration
@@ -106,10 +106,10 @@ func (d *Decoder) LastRetry() (retry time.Duration, ok bool) { return d.retry, d
 // ends. An event is always returned without an error and an error without an
 // event.
 //
-// The strings of an event are the caller's to keep. Short ones share memory with
-// others that arrived with them: one that is kept keeps 512 bytes from being
-// freed, or 4 KiB if it is longer than 64 bytes, unless it is cloned with
-// [strings.Clone]. Those of more than 512 bytes share nothing.
+// The strings of an event are the caller's to keep. Those of at most 64 bytes share
+// memory with others that arrived with them: one that is kept keeps 512 bytes from
+// being freed. In a stream that brings 4 KiB and more at a time those of at most 512
+// bytes do, and one keeps 4 KiB, unless it is cloned with [strings.Clone].
 //
 // The error is [io.EOF] if the stream has ended after a complete block or in a
 // comment, [io.ErrUnexpectedEOF] if it has ended inside a block, which is

@@ -155,6 +155,47 @@ func TestAStreamIsReadInLargerPiecesAsLongAsThereIsMore(t *testing.T) {
 	}
 }
 
+// Of what a program keeps of a long stream, how much memory does it keep?
+func TestAStringThatIsKeptKeepsAsMuchAsIsSaid(t *testing.T) {
+	const kept, each = 200, 100
+	for _, c := range []struct {
+		size, most int // of the string, and of what it keeps
+		busy       bool
+	}{
+		{10, 512, false}, {64, 512, false}, {65, 80, false}, {500, 512, false},
+		{10, 4096, true}, {512, 4096, true}, {513, 576, true},
+	} {
+		event := []byte("data: " + strings.Repeat("x", c.size) + "\n\n")
+		left := kept * each
+		d := sse.NewDecoder(readerFunc(func(p []byte) (n int, err error) {
+			for n+len(event) <= len(p) && left > 0 {
+				n += copy(p[n:], event)
+				if left--; !c.busy {
+					break
+				}
+			}
+			if n == 0 {
+				return 0, io.EOF
+			}
+			for c.busy && n < len(p) && left > 0 {
+				n += copy(p[n:], "\n") // so that the buffer becomes a large one
+			}
+			return n, nil
+		}))
+		strs := make([]string, 0, kept)
+		before, n := heap(), 0
+		for ev, err := range d.Events() {
+			require.NoError(t, err)
+			if n++; n%each == 0 {
+				strs = append(strs, ev.Data)
+			}
+		}
+		require.Len(t, strs, kept)
+		assert.LessOrEqual(t, int(heap()-before)/kept, c.most+c.most/8+200, "%+v", c) // and a share of the buffer
+		runtime.KeepAlive(strs)
+	}
+}
+
 // heap returns how many bytes are in use.
 func heap() uint64 {
 	runtime.GC()

@@ -37,6 +37,7 @@ type lineReader struct {
 
 	long   bool // the last line was: the next is likely to be
 	filled bool // the last read took all the room there was
+	busy   bool // the last read brought as much as a large slab holds
 
 	skipLF bool // the last byte was a CR: an LF that comes next belongs to it
 }
@@ -100,6 +101,7 @@ func (l *lineReader) fill() error {
 	}
 	l.end += n
 	l.filled = n == len(room)
+	l.busy = n >= largeSlab
 	if l.skipLF {
 		if l.buf[l.pos] == '\n' {
 			l.pos++
