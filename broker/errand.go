@@ -89,13 +89,18 @@ func (s *shard) dispatch() {
 	s.ready = make([]*registration, 0, len(e.regs))
 	if s.errands == nil {
 		s.errands = make(chan *errand, 256)
-		go (&worker{born: s.born, errands: s.errands, patience: maxPatience}).work(nil)
+		s.hire(nil, false)
 	}
 	select {
 	case s.errands <- e:
 	default:
-		go (&worker{born: s.born, errands: s.errands, patience: maxPatience, spare: true}).work(e) // the other has plenty to do
+		s.hire(e, true) // the other has plenty to do
 	}
+}
+
+// hire starts a worker, who goes on e first, if there is one.
+func (s *shard) hire(e *errand, spare bool) {
+	go (&worker{born: s.born, errands: s.errands, patience: maxPatience, spare: spare}).work(e)
 }
 
 // A worker goes on errands. A shard starts one that ends with the shard, and spare
@@ -104,10 +109,10 @@ func (s *shard) dispatch() {
 // once it is free again. One that a ResponseWriter ends, by [runtime.Goexit], is
 // missed by its timer.
 type worker struct {
-	born     time.Time // of the Broker
-	errands  <-chan *errand
+	born     time.Time      // of the Broker
+	errands  <-chan *errand // closed by the shard as it ends
 	patience time.Duration
-	spare    bool
+	spare    bool         // it ends when no errand waits
 	turns    atomic.Int64 // that have begun
 	relieved atomic.Bool
 

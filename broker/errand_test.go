@@ -220,13 +220,19 @@ func TestSlowTurnsOfManyDelayTheOthersBriefly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newShard(t, &broker.Options{Store: broker.Discard, WriteTimeout: time.Hour, Heartbeat: -1})
 				healthy := newPeer(t, b, "")
-				for _, p := range newPeers(t, b, 500) {
+				for _, p := range newPeers(t, b, 1000) {
 					n := 0
 					p.do(func() { n++; time.Sleep(turn(n)) })
 				}
 				for n := range 10 {
 					start := time.Now()
 					publish(t, b, n, n)
+					for range 20 {
+						time.Sleep(time.Millisecond)
+						if workers := running("broker.(*worker).do"); turn(0) > 0 {
+							assert.LessOrEqual(t, workers, 100, "none of them is stuck")
+						}
+					}
 					time.Sleep(10 * time.Second)
 					require.Equal(t, block("", fmt.Sprint(n)), healthy.last().text)
 					assert.LessOrEqual(t, healthy.last().at.Sub(start), 40*time.Millisecond, "event %d", n)

@@ -151,7 +151,7 @@ func (st *stream) blocks(b *batch) (bool, error) {
 		return true, err
 	}
 	if st.gzip != nil {
-		st.now = 0
+		st.now = 0 // to compress takes some time
 		return true, st.spliceBatch(b)
 	}
 	if st.whole == nil && st.buf == nil {

@@ -108,8 +108,9 @@ func (d *Decoder) LastRetry() (retry time.Duration, ok bool) { return d.retry, d
 //
 // The strings of an event are the caller's to keep. Those of at most 64 bytes share
 // memory with others that arrived with them: one that is kept keeps 512 bytes from
-// being freed. In a stream that brings 4 KiB and more at a time those of at most 512
-// bytes do, and one keeps 4 KiB, unless it is cloned with [strings.Clone].
+// being freed, unless it is cloned with [strings.Clone]. While a stream brings 4 KiB
+// and more at a time, those of at most 512 bytes do, and one keeps 4 KiB; so may one
+// that comes soon after that.
 //
 // The error is [io.EOF] if the stream has ended after a complete block or in a
 // comment, [io.ErrUnexpectedEOF] if it has ended inside a block, which is
