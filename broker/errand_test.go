@@ -463,7 +463,7 @@ func TestOnlyWhoWasInTheWayIsSlow(t *testing.T) {
 		// The last have the first turns. The first worker is relieved from one of
 		// them and goes on with the others while the second is with the next one.
 		last := len(peers) - 1
-		peers[last].do(func() { time.Sleep(8100 * time.Microsecond) })
+		peers[last].do(func() { time.Sleep(4100 * time.Microsecond) })
 		peers[last-1].do(func() { time.Sleep(400 * time.Microsecond) })
 		publish(t, b, 1, 1)
 		time.Sleep(time.Second)
