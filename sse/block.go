@@ -11,9 +11,17 @@ import (
 type block struct {
 	id, typ, data field
 	retry         time.Duration
-	open          bool   // a line other than a comment has been read
+	has           parts
 	odd           uint64 // of all its fields; zero says that they are ASCII
 }
+
+// parts says what a block has so far besides comments.
+type parts uint8
+
+const (
+	idPart    parts = 1 << iota // an id field
+	otherPart                   // something else
+)
 
 // field processes the line buf[start:end], which is not empty, given the odd
 // bytes in it.
@@ -44,7 +52,7 @@ func (d *Decoder) field(start, end int, odd uint64) {
 			d.block.retry = t
 			d.retry, d.hasRetry = t, true
 		}
-		d.block.open = true
+		d.block.has |= otherPart
 	case "":
 		// Spec: "If the line starts with a U+003A COLON character (:): Ignore
 		// the line." A line without a colon has a name, as it is not empty.
@@ -53,7 +61,7 @@ func (d *Decoder) field(start, end int, odd uint64) {
 		}
 	default:
 		// Spec: "Otherwise: The field is ignored."
-		d.block.open = true
+		d.block.has |= otherPart
 	}
 }
 
@@ -64,7 +72,7 @@ func (d *Decoder) field(start, end int, odd uint64) {
 // in the end, it is not added before the next line.
 func (d *Decoder) data(start, end int, odd uint64) {
 	b := &d.block
-	b.open = true
+	b.has |= otherPart
 	b.odd |= odd
 	if b.data.set {
 		d.addLine(start, end)
@@ -95,7 +103,7 @@ func (d *Decoder) addLine(start, end int) {
 // event ID buffer to the field value. Otherwise, ignore the field."
 func (d *Decoder) id(start, end int, odd uint64) {
 	b := &d.block
-	b.open = true
+	b.has |= idPart
 	if odd == 0 || bytes.IndexByte(d.lines.buf[start:end], 0) < 0 {
 		b.odd |= odd
 		b.id.assign(start, end)
@@ -107,7 +115,7 @@ func (d *Decoder) id(start, end int, odd uint64) {
 // Spec: "Set the event type buffer to the field value."
 func (d *Decoder) event(start, end int, odd uint64) {
 	b := &d.block
-	b.open = true
+	b.has |= otherPart
 	b.odd |= odd
 	b.typ.assign(start, end)
 }
@@ -125,6 +133,28 @@ func reconnectionTime(value []byte) (t time.Duration, ok bool) {
 	return time.Duration(ms) * time.Millisecond, len(value) > 0
 }
 
+// only ends a block whose last line is a data field with the value
+// buf[start:end], if there is nothing else in it but an id field at most, and
+// returns that value. Most events look like this: not to note for dispatch where
+// everything is saves a sixteenth of the time of an event, of few bytes or 240,
+// and one copy for both fields saves another tenth of that of few bytes. If ok is
+// false, it is not so simple, and nothing has been done.
+func (d *Decoder) only(start, end int, odd uint64) (data string, ok bool) {
+	b, buf := &d.block, d.lines.buf
+	size := end - start
+	switch {
+	case b.has == 0:
+		data = d.text(buf[start:end], odd)
+		return data, len(data) <= d.limit
+	case b.id.set && !b.id.kept && b.odd|odd == 0 && end-b.id.start <= min(smallText, d.limit):
+		both := d.share(buf[b.id.start:end]) // with the few bytes between
+		d.lastID, data = both[:b.id.size()], both[len(both)-size:]
+		b.id, b.has = field{own: b.id.own}, 0
+		return data, true
+	}
+	return "", false
+}
+
 // dispatch ends the block. If that is an event, dispatch returns it and true; the
 // ID of the event is d.lastID.
 func (d *Decoder) dispatch() (typ, data string, retry time.Duration, ok bool) {
@@ -133,29 +163,17 @@ func (d *Decoder) dispatch() (typ, data string, retry time.Duration, ok bool) {
 		d.err = ErrTooLong
 		return "", "", 0, false
 	}
-	if b.odd == 0 && !b.typ.set && b.id.justBefore(&b.data) {
-		// Most small events with an ID look like this. One copy of both, with
-		// the few bytes between, and no look at what else there may be, saves a
-		// tenth of the time they take.
-		both := d.share(buf[b.id.start:b.data.end])
-		d.lastID, data = both[:b.id.size()], both[len(both)-b.data.size():]
-		retry = b.retry
-		b.id.unset()
-		b.data.unset()
-		b.retry, b.open = 0, false
-		return "", data, retry, true
-	}
 	if value := b.typ.value(buf); len(value) > 0 {
 		if string(value) != d.lastType {
-			d.lastType = d.text(value)
+			d.lastType = d.text(value, b.odd)
 		}
 		typ = d.lastType
 	}
 	id := d.lastID
 	if b.id.set {
-		id = d.reuse(id, b.id.value(buf))
+		id = d.reuse(id, b.id.value(buf), b.odd)
 	}
-	data = d.text(b.data.value(buf))
+	data = d.text(b.data.value(buf), b.odd)
 	if b.odd != 0 { // U+FFFD can be longer than what it replaces
 		size := len(typ) + len(data)
 		if b.id.set {
@@ -182,7 +200,7 @@ func (d *Decoder) dispatch() (typ, data string, retry time.Duration, ok bool) {
 
 // keep makes b independent of the line reader's buffer buf.
 func (b *block) keep(buf []byte) {
-	if b.open {
+	if b.has != 0 {
 		b.id.keep(buf)
 		b.typ.keep(buf)
 		b.data.keep(buf)
@@ -194,7 +212,7 @@ func (b *block) clear() {
 	b.id.clear()
 	b.typ.clear()
 	b.data.clear()
-	b.retry, b.open, b.odd = 0, false, 0
+	b.retry, b.has, b.odd = 0, 0, 0
 }
 
 // A field is the value of a field of a block. A value that arrived in one piece
@@ -240,12 +258,6 @@ func (f *field) keep(buf []byte) {
 	}
 }
 
-// justBefore reports whether the value of f and, a few bytes after it, that of
-// g are small and still in the buffer.
-func (f *field) justBefore(g *field) bool {
-	return f.set && g.set && !f.kept && !g.kept && f.end <= g.start && g.end-f.start <= smallText
-}
-
 // clear makes f unset. It drops a buffer that only a large value needed.
 func (f *field) clear() {
 	if f.kept && cap(f.own) > roomy {
@@ -253,6 +265,3 @@ func (f *field) clear() {
 	}
 	f.start, f.end, f.set, f.kept = 0, 0, false, false
 }
-
-// unset makes f, which is not kept, unset.
-func (f *field) unset() { f.start, f.end, f.set = 0, 0, false }

@@ -169,7 +169,7 @@ func (d *Decoder) more() error {
 	}
 	// Spec: "Once the end of the file is reached, any pending data must be
 	// discarded." A comment is no pending data.
-	if rest := d.lines.rest(); d.block.open || len(rest) > 0 && rest[0] != ':' {
+	if rest := d.lines.rest(); d.block.has != 0 || len(rest) > 0 && rest[0] != ':' {
 		return io.ErrUnexpectedEOF
 	}
 	return io.EOF

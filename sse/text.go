@@ -17,12 +17,13 @@ const (
 	largeSlab = 4 << 10   // bytes
 )
 
-// text returns the value of a field of the block as a string.
-func (d *Decoder) text(value []byte) string {
+// text returns the value of a field of the block, with these odd bytes at most, as
+// a string.
+func (d *Decoder) text(value []byte, odd uint64) string {
 	switch n := len(value); {
 	case n == 0:
 		return "" // and not the end of a slab
-	case d.block.odd != 0 && !isASCII(value) && !utf8.Valid(value):
+	case odd != 0 && !isASCII(value) && !utf8.Valid(value):
 		return repaired(value)
 	case n <= smallText || n <= largeText && d.lines.busy:
 		return d.share(value)
@@ -51,11 +52,11 @@ func (d *Decoder) share(b []byte) string {
 }
 
 // reuse returns value as a string: last itself, if that is what it says.
-func (d *Decoder) reuse(last string, value []byte) string {
+func (d *Decoder) reuse(last string, value []byte, odd uint64) string {
 	if string(value) == last {
 		return last
 	}
-	return d.text(value)
+	return d.text(value, odd)
 }
 
 // text returns b, which is UTF-8, as a string.
