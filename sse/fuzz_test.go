@@ -36,6 +36,7 @@ func addStreams(f *testing.F, add func(stream string)) {
 	}
 	add("id: 1\r\ndata: a\r\ndata: b\r\n\r\n: c\r\nid: 2\r\ndata\r\n\r\nid: 3\r\ndata: lost")
 	add("event: e\rdata: a\r\rretry: 007\rid: \x00\rdata: b\r\r")
+	add("id: \x00\ndata: a\n\nid: 1\ndata: \xff\n\n")
 	add("\xEF\xBB\xBFdata: \xED\xA0\x80\xE2\x82\n\xF0\x9F\x98\xEF\xBB\xBF: x\n\n")
 	add("data: \xE0\xA0 \xE0\x80 \xF0\x90\x80 \xF0\x8F\x80 \xF4\x8F\xBF \xF4\x90\x80 \xF1\x80\x80 \xC1\x80 \xE1\x80\x80\n\n")
 	add("id: " + strings.Repeat("é", 300) + "\n:" + strings.Repeat("x", 5000) + "\ndata:" + strings.Repeat("y", 9000) + "\n\n")

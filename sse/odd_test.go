@@ -23,7 +23,8 @@ func TestBytesThatAreOddAreSeenAnywhereInALine(t *testing.T) {
 			"event: " + plain + "\xff\ndata: 2\n\n" +
 			"data: " + plain + "\xff\n\n" +
 			"id: " + plain + "\x00\nevent: " + plain + "\x00\ndata: " + plain + "\x00\n\n" + // an ID with a NUL is none
-			"id: " + plain + "\ndata: " + plain + "\n\n"
+			"id: " + plain + "\ndata: " + plain + "\n\n" +
+			"id: 6\ndata: " + plain + "\xff\n\n"
 		for name, r := range map[string]io.Reader{
 			"at once":      strings.NewReader(stream),
 			"byte by byte": iotest.OneByteReader(strings.NewReader(stream)),
@@ -40,9 +41,18 @@ func TestBytesThatAreOddAreSeenAnywhereInALine(t *testing.T) {
 				{ID: odd, Data: odd},
 				{ID: odd, Type: plain + "\x00", Data: plain + "\x00"},
 				{ID: plain, Data: plain},
+				{ID: "6", Data: odd},
 			}, got, "%d %s", n, name)
 		}
 	}
+}
+
+func TestAnIDWithANULIsNoneAtTheBeginningOfAStream(t *testing.T) {
+	d := sse.NewDecoder(nil)
+	d.Reset(strings.NewReader("id: \x00\ndata: a\n\n"), "kept")
+	ev, err := d.Decode()
+	require.NoError(t, err)
+	assert.Equal(t, sse.Event{ID: "kept", Data: "a"}, ev)
 }
 
 // endless yields the same byte for ever.
