@@ -2,13 +2,12 @@ package broker
 
 import "sync/atomic"
 
-// A batch is the frames that have come for a subscriber since the last flush of
-// its shard: what goes into its queue, or to its socket, at once. Subscribers
-// that get the same frames share one batch and its bytes. The batches of one
-// flush are a tree: each extends its parent by a frame. A subscriber thus has a
-// place in the tree instead of a list of its own, and what a frame costs per
-// subscriber is a step from one place to the next, some nanoseconds; a place in
-// a channel takes ten times that.
+// A batch is the frames that have come for a group since the last flush of its
+// shard: what goes into a subscriber's queue, or to its socket, at once.
+// Subscribers that get the same frames share one batch and its bytes, those of
+// different groups, too. The batches of one flush are a tree: each extends its
+// parent by a frame. A group thus has a place in the tree instead of a list of its
+// own, and a frame is a step from one place to the next.
 //
 // Once it is in a queue a batch does not change, but for what the shard keeps
 // to itself.
@@ -48,6 +47,21 @@ func (b *batch) with(f *frame) *batch {
 		b.next = next
 	}
 	return b.next
+}
+
+// since returns b without past, which it extends, as a batch outside the tree, or
+// nil if that is all.
+func (b *batch) since(past *batch) *batch {
+	if b == past {
+		return nil
+	}
+	rest := b.parent.since(past)
+	if rest == nil {
+		rest = new(batch)
+	}
+	next := rest.with(b.frame)
+	rest.next = nil // or a queue that holds the shorter one would hold the longer
+	return next
 }
 
 // ready makes data.

@@ -31,9 +31,9 @@ func (b *Broker) beat(s *shard) {
 func (s *shard) beat(o op) {
 	s.flush()
 	next := time.Duration(-1) // there is nobody
-	for _, list := range s.index {
-		for i := len(list) - 1; i >= 0; i-- {
-			r := list[i].reg
+	for _, g := range s.groups {
+		for i := len(g.regs) - 1; i >= 0; i-- {
+			r := g.regs[i]
 			if r.waits {
 				continue // a loop over Events has no heartbeats
 			}

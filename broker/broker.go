@@ -141,7 +141,7 @@ func New(opts *Options) *Broker {
 		b.crowd = len(b.subs)
 	})
 	for i := range b.shards {
-		s := newShard(&b.opts, &b.stats, b.born)
+		s := newShard(b)
 		s.beater = time.AfterFunc(math.MaxInt64, func() { b.beat(s) })
 		b.shards[i] = s
 		go s.run()

@@ -211,34 +211,18 @@ func (s *Subscription) endStretch(through string) {
 
 // change changes the topics of r from here on, which is where e begins.
 func (s *shard) change(r *registration, added, removed []string, e *epoch) {
-	if r.slots != nil {
+	if r.group != nil {
 		s.emitEarly(r) // was gathered before
 	}
-	if r.slots == nil {
+	if r.group == nil {
 		return
 	}
 	if e != nil {
 		e.count.Store(r.count)
 	}
-	r.topics = slices.Clone(r.topics) // has been the subscription's, too
-	for _, t := range removed {
-		i := slices.Index(r.topics, t)
-		s.unlist(r, i)
-		last := len(r.topics) - 1
-		if i != last {
-			r.topics[i], r.slots[i] = r.topics[last], r.slots[last]
-			s.index[r.topics[i]][r.slots[i]].slot = i
-		}
-		r.topics, r.slots = r.topics[:last], r.slots[:last]
-	}
-	for _, t := range added {
-		s.list(r, t)
-	}
-	if len(r.topics) == 0 {
-		s.bare[r] = struct{}{}
-	} else {
-		delete(s.bare, r)
-	}
+	topics := append(without(r.group.topics, removed), added...)
+	s.part(r)
+	s.join(r, topics)
 }
 
 // without returns a copy of topics without those that were removed.

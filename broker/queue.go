@@ -10,23 +10,20 @@ const (
 	maxBatch = 64 << 10
 )
 
-// gather adds f to what r gets with the next flush.
-func (s *shard) gather(r *registration, f *frame) {
-	if b := r.batch; b != nil && (b.events == s.maxEvents || b.size+len(f.data) > s.maxBytes) {
-		s.emitEarly(r)
-		if r.slots == nil {
-			return // it has been dropped, and catches up with f, too
-		}
+// gather adds f to what those in g get with the next flush.
+func (s *shard) gather(g *group, f *frame) {
+	if b := g.batch; b != nil && (b.events == s.maxEvents || b.size+len(f.data) > s.maxBytes) {
+		s.tellTime()
+		s.emit(g)
 	}
-	if r.batch == nil {
-		r.batch = &s.empty
-		s.dirty = append(s.dirty, r)
+	if g.batch == nil {
+		g.batch = &s.empty
+		s.dirty = append(s.dirty, g)
 	}
-	if r.batch.next == nil {
-		s.grown = append(s.grown, r.batch)
+	if g.batch.next == nil {
+		s.grown = append(s.grown, g.batch)
 	}
-	r.batch = r.batch.with(f)
-	r.count++
+	g.batch = g.batch.with(f)
 	if s.newest != f {
 		if s.frames == 0 && s.interval > 0 {
 			s.due.Reset(s.interval)
@@ -39,8 +36,9 @@ func (s *shard) gather(r *registration, f *frame) {
 // flush emits all that was gathered.
 func (s *shard) flush() {
 	s.now, s.timed = time.Now(), false
-	for _, r := range s.dirty {
-		s.emit(r)
+	s.work = 0
+	for _, g := range s.dirty {
+		s.emit(g)
 	}
 	clear(s.dirty)
 	s.dirty = s.dirty[:0]
@@ -51,7 +49,6 @@ func (s *shard) flush() {
 	s.grown = s.grown[:0]
 	s.empty, s.newest, s.frames = batch{}, nil, 0
 	s.account()
-	s.took = time.Since(s.now)
 }
 
 // account adds what was written to sockets to the Broker's figures.
@@ -63,26 +60,57 @@ func (s *shard) account() {
 	}
 }
 
-// emitEarly is emit before the flush.
-func (s *shard) emitEarly(r *registration) {
-	if r.batch == nil {
-		return
-	}
+// tellTime sets now for what is emitted before the flush.
+func (s *shard) tellTime() {
 	if !s.timed {
 		s.now, s.timed = time.Now(), true
 	}
-	s.emit(r)
 }
 
-// emit hands out what was gathered for r.
-func (s *shard) emit(r *registration) {
-	b := r.batch
-	r.batch = nil
-	switch {
-	case b == nil:
-	case r.isParked() && r.sub.direct && r.sub.out.takes(b):
+// emit hands out what was gathered for g.
+func (s *shard) emit(g *group) {
+	b := g.batch
+	g.batch, g.last = nil, nil
+	if b == nil {
+		return
+	}
+	// Backwards: when one is dropped, the last takes its place, and has had its turn.
+	for i := len(g.regs) - 1; i >= 0; i-- {
+		s.give(g.regs[i], b)
+	}
+}
+
+// emitEarly hands out what was gathered for r alone, before the flush.
+func (s *shard) emitEarly(r *registration) {
+	b := r.group.batch
+	if b == nil {
+		return
+	}
+	s.tellTime()
+	s.give(r, b)
+	if r.group != nil {
+		r.past = b
+	}
+}
+
+// give hands b, which is that of its group, to r.
+func (s *shard) give(r *registration, b *batch) {
+	if r.past != nil {
+		b = b.since(r.past)
+		r.past = nil
+		if b == nil {
+			return
+		}
+	}
+	r.count += uint64(b.events)
+	if r.waits {
+		s.work += wakeTime
+	} else {
+		s.work += writeTime
+	}
+	if r.isParked() && r.sub.direct && r.sub.out.takes(b) {
 		s.write(r, b)
-	default:
+	} else {
 		s.push(r, b)
 	}
 }
@@ -180,11 +208,11 @@ func (r *registration) leave(events, bytes int) {
 // mark in a queue that is full would be taken before what is dropped behind it.
 func (s *shard) mark(o op) {
 	r := o.reg
-	if r.slots == nil {
+	if r.group == nil {
 		return
 	}
 	s.emitEarly(r)
-	if r.slots != nil && r.isDone() {
+	if r.group != nil && r.isDone() {
 		s.put(r, item{o.mark, r.count})
 	}
 }
@@ -200,13 +228,9 @@ func (s *shard) gap(o op) {
 	// Under Conflate there must be room for the event that comes next as well, or
 	// the subscriber would have to catch up with it, and be told a second gap.
 	next := &batch{frame: o.mark.frame, events: 1}
-	for _, list := range s.index {
-		for i := len(list) - 1; i >= 0; i-- {
-			r := list[i].reg
-			if r.last == o.mark.frame {
-				continue
-			}
-			r.last = o.mark.frame
+	for _, g := range s.groups {
+		for i := len(g.regs) - 1; i >= 0; i-- {
+			r := g.regs[i]
 			r.count++
 			if s.slow == Conflate { // counts may go back, so missed would be wrong
 				s.conflate(r, next)

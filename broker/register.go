@@ -11,7 +11,6 @@ func (b *Broker) registerLocked(s *Subscription) {
 		return
 	}
 	r := &registration{
-		topics:    s.topics,
 		sub:       s,
 		shard:     slices.MinFunc(b.shards, func(x, y *shard) int { return x.load - y.load }),
 		waits:     s.guard == nil,
@@ -24,11 +23,12 @@ func (b *Broker) registerLocked(s *Subscription) {
 	}
 	r.shard.load++
 	s.tally = &r.shard.tally
-	for _, topic := range s.topics {
+	topics := s.topics
+	for _, topic := range topics {
 		b.changeInterestLocked(topic, r.shard, +1)
 	}
 	s.reg = r
-	r.shard.send(op{do: (*shard).register, reg: r})
+	r.shard.send(op{reg: r, do: func(s *shard, o op) { s.register(o.reg, topics) }})
 }
 
 // unregisterLocked ends the registration of s, if it has one: the shard closes

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,9 +26,9 @@ type item struct {
 	n uint64
 }
 
-// A registration is a subscription's place in a shard: the topics it is
-// indexed under and its queue. It ends for good when the queue is closed;
-// a subscription that goes on after that has a new one.
+// A registration is a subscription's place in a shard: its group, which is that of
+// its topics, and its queue. It ends for good when the queue is closed; a
+// subscription that goes on after that has a new one.
 //
 // What a delivery touches comes first, in 128 bytes: where there are many
 // subscribers, none of it is in the cache any more, and to fetch it is a good part
@@ -46,9 +45,8 @@ type registration struct {
 	sub   *Subscription
 
 	// Owned by the shard.
-	last  *frame        // the newest frame that was for this registration
-	batch *batch        // what has come since the last flush; nil: nothing
-	count uint64        // item.n of the newest event
+	past  *batch        // what of the group's batch is not for this registration; nil: all is
+	count uint64        // item.n of the newest event, but for those in the group's batch
 	put   uint64        // events that were queued
 	sent  uint64        // their bytes
 	first uint64        // bytes of all events through that which was queued when the queue was empty
@@ -70,9 +68,18 @@ type registration struct {
 	shard *shard
 
 	// Owned by the shard.
-	topics []string // the subscription's, or a copy
-	slots  []int    // the places in the index: slots[i] is that in the list of topics[i]; nil once it has none
+	group *group // nil once the registration has ended
+	place int    // in group.regs
 }
+
+// What small things take, roughly.
+const (
+	writeTime = 4 * time.Microsecond
+	wakeTime  = 200 * time.Nanosecond // of a loop over Events
+	lookTime  = 2 * time.Nanosecond   // of more
+
+	maxIdle = int(time.Microsecond / lookTime)
+)
 
 // An op is what a shard is asked to do. Ops of one shard are handed over under
 // the order lock, and done in that order.
@@ -91,6 +98,8 @@ type shard struct {
 	done  chan struct{} // closed by run as it returns
 	load  int           // registrations; guarded by the order lock
 
+	publishing chan struct{} // the Broker's: it is full while somebody publishes
+
 	slow       SlowPolicy
 	queueSize  int
 	queueBytes int
@@ -102,8 +111,8 @@ type shard struct {
 	born       time.Time // of the Broker
 
 	// Owned by run.
-	index  map[string][]entry
-	bare   map[*registration]struct{} // those without a topic
+	groups map[string]*group
+	index  map[string][]entry // of the groups, by topic
 	ended  bool
 	socket socketWriter
 
@@ -112,14 +121,14 @@ type shard struct {
 	newer map[string]struct{} // keys
 
 	// What is gathered until the next flush.
-	dirty  []*registration // those that have a batch, and some that had one
-	empty  batch           // the root of the tree
-	grown  []*batch        // those in the tree that have an extension
+	dirty  []*group // those that have a batch, and some that had one
+	empty  batch    // the root of the tree
+	grown  []*batch // those in the tree that have an extension
 	frames int
 	newest *frame      // the newest of the frames
 	due    *time.Timer // fires when the interval is over
 
-	took    time.Duration // by the last flush
+	work    time.Duration // what the last flush made to do, roughly
 	now     time.Time     // of the last flush, or of the first time before it that a batch was emitted
 	timed   bool          // it is the latter
 	written uint64        // events written to sockets that are not in stats yet
@@ -136,16 +145,8 @@ type shard struct {
 	errands chan *errand    // to the workers; nil until there is one
 }
 
-// An entry is a registration in the list of one of its topics, which is
-// reg.topics[slot]. Lists, because going through one is most of the work of a
-// fan-out and a map takes several times as long; the slots make removal from
-// the middle as cheap as from a map.
-type entry struct {
-	reg  *registration
-	slot int
-}
-
-func newShard(opts *Options, stats *counters, born time.Time) *shard {
+func newShard(b *Broker) *shard {
+	opts := &b.opts
 	s := &shard{
 		// Room for a burst, so that publishers need not take turns with the
 		// shard; what is more makes the publisher wait for the shard.
@@ -158,11 +159,12 @@ func newShard(opts *Options, stats *counters, born time.Time) *shard {
 		maxBytes:   min(opts.QueueBytes, maxBatch),
 		heartbeat:  opts.Heartbeat,
 		interval:   opts.FlushInterval,
-		stats:      stats,
-		born:       born,
+		stats:      &b.stats,
+		born:       b.born,
+		publishing: b.publishing,
+		groups:     make(map[string]*group),
 		index:      make(map[string][]entry),
 		newer:      make(map[string]struct{}),
-		bare:       make(map[*registration]struct{}),
 	}
 	if s.slow == DropOldest || s.slow == Conflate {
 		s.maxEvents = 1 // what was queued together could only be dropped together
@@ -212,75 +214,47 @@ func (s *shard) run() {
 	}
 }
 
-// more reports whether there is something in the inbox. Who publishes several
-// events may be at the second when the shard has done the first: for a hundredth
-// of what the last flush took it waits, rather than have everybody get two writes
-// instead of one.
+// more reports whether there is something in the inbox. While somebody is in
+// Publish, or was a moment ago, the shard waits for that event, rather than have
+// everybody get two writes instead of one, but no longer than for a fiftieth of
+// what the last flush made to do: with few subscribers it is not worth it. It
+// counts, for in a bubble of testing/synctest no time passes meanwhile, and does
+// not let other goroutines run, who might do so for much longer.
 func (s *shard) more() bool {
-	if len(s.inbox) > 0 || s.took < 100*time.Microsecond {
-		return len(s.inbox) > 0
-	}
-	for began := time.Now(); len(s.inbox) == 0 && time.Since(began) < s.took/100; {
-		runtime.Gosched()
+	idle := 0
+	for range s.work / (50 * lookTime) {
+		if len(s.inbox) > 0 {
+			return true
+		}
+		if len(s.publishing) > 0 {
+			idle = 0
+		} else if idle++; idle > maxIdle {
+			break
+		}
 	}
 	return len(s.inbox) > 0
 }
 
-// register opens a registration: it gets every frame that is handed over after
-// it, and none from before.
-func (s *shard) register(o op) {
-	r := o.reg
+// register opens a registration for topics: it gets every frame that is handed
+// over after it, and none from before.
+func (s *shard) register(r *registration, topics []string) {
 	if !r.waits {
 		s.expectBeats()
 	}
-	r.slots = make([]int, len(r.topics))
-	for i, topic := range r.topics {
-		list := s.index[topic]
-		r.slots[i] = len(list)
-		s.index[topic] = append(list, entry{r, i})
-	}
-}
-
-// list puts r into the list of a further topic.
-func (s *shard) list(r *registration, topic string) {
-	list := s.index[topic]
-	s.index[topic] = append(list, entry{r, len(r.topics)})
-	r.topics = append(r.topics, topic)
-	r.slots = append(r.slots, len(list))
-}
-
-// unlist takes r out of the list of r.topics[i].
-func (s *shard) unlist(r *registration, i int) {
-	topic, at := r.topics[i], r.slots[i]
-	list := s.index[topic]
-	end := len(list) - 1
-	moved := list[end]
-	list[at] = moved
-	moved.reg.slots[moved.slot] = at
-	list[end] = entry{}
-	if end == 0 {
-		delete(s.index, topic)
-	} else {
-		s.index[topic] = list[:end]
-	}
+	s.join(r, topics)
 }
 
 // unregister ends a registration, unless the shard has ended it before.
 func (s *shard) unregister(o op) {
-	if o.reg.slots != nil {
+	if o.reg.group != nil {
 		s.drop(o.reg)
 	}
 }
 
-// drop takes r out of the index and closes its queue. What is queued stays
+// drop takes r out of its group and closes its queue. What is queued stays
 // readable.
 func (s *shard) drop(r *registration) {
-	r.batch = nil
-	for i := range r.topics {
-		s.unlist(r, i)
-	}
-	delete(s.bare, r)
-	r.slots = nil
+	s.part(r)
 	if r.waits {
 		close(r.queue)
 		return
@@ -292,20 +266,18 @@ func (s *shard) drop(r *registration) {
 	}
 }
 
-// deliver gathers a frame for every registration of its topics, once.
+// deliver gathers a frame for every group that has one of its topics, once.
 func (s *shard) deliver(o op) {
 	f := o.frame
 	for _, topic := range f.topics {
-		// Backwards: when gather drops a registration, the last entry takes its
+		// Backwards: when gather drops all of a group, the last entry takes its
 		// place in the list, and that one has had its turn.
 		list := s.index[topic]
 		for i := len(list) - 1; i >= 0; i-- {
-			r := list[i].reg
-			if r.last == f {
-				continue
+			if g := list[i].group; g.last != f {
+				s.gather(g, f)
+				g.last = f
 			}
-			r.last = f
-			s.gather(r, f)
 		}
 	}
 }
@@ -313,13 +285,10 @@ func (s *shard) deliver(o op) {
 // end closes all queues and stops the shard.
 func (s *shard) end(op) {
 	s.flush()
-	for topic := range s.index {
-		for list := s.index[topic]; len(list) > 0; list = s.index[topic] {
-			s.drop(list[len(list)-1].reg)
+	for _, g := range s.groups {
+		for i := len(g.regs) - 1; i >= 0; i-- {
+			s.drop(g.regs[i])
 		}
-	}
-	for r := range s.bare {
-		s.drop(r)
 	}
 	s.dispatch()
 	if s.errands != nil {

@@ -135,9 +135,13 @@ func (s *shard) report(part []report) {
 		if p.Queued > 0 {
 			p.Lag = time.Since(s.born) - r.since
 		}
-		if b := r.batch; b != nil {
-			p.Queued += b.events
-			p.QueuedBytes += b.size
+		if g := r.group; g != nil && g.batch != nil {
+			p.Queued += g.batch.events
+			p.QueuedBytes += g.batch.size
+			if r.past != nil {
+				p.Queued -= r.past.events
+				p.QueuedBytes -= r.past.size
+			}
 		}
 	}
 }
