@@ -78,14 +78,7 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 			f := s.rest[last]
 			s.rest[last] = nil
 			s.rest = s.rest[:last]
-			reg.leave(1, len(f.data))
-			switch {
-			case s.isBehind(f.event.ID): // handed out by a Broker that was ahead of this one
-			case s.changes.Load() != nil && !s.wants(reg, f, s.seen-uint64(last)):
-				s.moveTo(f.event.ID)
-			default:
-				err = s.hand(out, f.event)
-			}
+			err = s.handFrame(out, reg, f, s.seen-uint64(last))
 		} else {
 			err = s.takeBatch(ctx, out, reg)
 		}
@@ -131,10 +124,26 @@ func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registrat
 			return err
 		}
 	}
+	if b.events == 1 {
+		return s.handFrame(out, reg, b.frame, s.seen)
+	}
 	for ; b != nil; b = b.parent {
 		s.rest = append(s.rest, b.frame)
 	}
 	return nil
+}
+
+// handFrame hands out f, which is number n in the queue of reg, if it is wanted.
+func (s *Subscription) handFrame(out outlet, reg *registration, f *frame, n uint64) error {
+	reg.leave(1, len(f.data))
+	switch {
+	case s.isBehind(f.event.ID): // handed out by a Broker that was ahead of this one
+		return nil
+	case s.changes.Load() != nil && !s.wants(reg, f, n):
+		s.moveTo(f.event.ID)
+		return nil
+	}
+	return s.hand(out, f.event)
 }
 
 // hand hands out an event.
