@@ -93,7 +93,7 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registration) error {
 	b := s.held.batch
 	if before := s.held.n - uint64(b.events); before > s.seen {
-		if s.onErrand {
+		if s.worker != nil {
 			return errTime // for the Logger
 		}
 		s.seen = before

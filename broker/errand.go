@@ -112,8 +112,9 @@ type worker struct {
 	born     time.Time      // of the Broker
 	errands  <-chan *errand // closed by the shard as it ends
 	patience time.Duration
-	spare    bool         // it ends when no errand waits
-	turns    atomic.Int64 // that have begun
+	spare    bool          // it ends when no errand waits
+	now      time.Duration // the age of the Broker, counted from born, after the last write; 0: not known
+	turns    atomic.Int64  // that have begun
 	relieved atomic.Bool
 
 	mu     sync.Mutex // guards what follows
@@ -151,7 +152,7 @@ func (w *worker) next() (e *errand, ok bool) {
 
 func (w *worker) do(e *errand) {
 	w.watch(e)
-	for began := time.Since(w.born); ; {
+	for w.now = time.Since(w.born); ; {
 		i := e.next.Add(1) - 1
 		if i >= int64(len(e.regs)) {
 			break
@@ -159,15 +160,16 @@ func (w *worker) do(e *errand) {
 		w.turns.Add(1)
 		r := e.regs[i]
 		e.regs[i] = nil // its end may come long before that of the errand
-		sub := r.sub
-		sub.turn(r, began)
-		ended := time.Since(w.born)
-		if d := ended - began; d < longTurn {
+		sub, began := r.sub, w.now
+		sub.turn(r, w)
+		if w.now == 0 || w.now == began { // it has not written
+			w.now = time.Since(w.born)
+		}
+		if d := w.now - began; d < longTurn {
 			sub.repay(d)
 		} else {
 			sub.owe(d)
 		}
-		began = ended
 	}
 	w.watch(nil)
 }

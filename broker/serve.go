@@ -169,9 +169,9 @@ func (s *Subscription) resume(err error) {
 }
 
 // turn writes what has come for r, and leaves all that is not just that to a
-// goroutine of the subscriber's own. It is called at the age now of the Broker.
-func (s *Subscription) turn(r *registration, now time.Duration) {
-	if err := s.out.turn(r, now); err != errParked {
+// goroutine of the subscriber's own. w calls it.
+func (s *Subscription) turn(r *registration, w *worker) {
+	if err := s.out.turn(r, w); err != errParked {
 		s.spawn(err)
 	}
 }

@@ -23,7 +23,6 @@ type stream struct {
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
 	wrote time.Duration // when the last write was over, counted from Broker.born
-	now   time.Duration // when a worker's turn began, counted likewise, until the first write; else 0
 
 	ctx      context.Context // the request's values; the end of the request closes the subscription
 	guard    *guard
@@ -63,7 +62,7 @@ func (b *Broker) newSubscriber(w http.ResponseWriter, r *http.Request, topics []
 
 // serve runs the subscription.
 func (st *stream) serve(err error) error {
-	st.now, st.sub.onErrand = 0, false
+	st.sub.worker = nil
 	return st.guarded(func() error {
 		if l := st.sub.line; l != nil && err == nil {
 			err = l.Write(nil, st.sub.b.age()) // what the shard has left
@@ -72,9 +71,9 @@ func (st *stream) serve(err error) error {
 	})
 }
 
-// turn writes what has come for reg. It is called at the age now of the Broker.
-func (st *stream) turn(reg *registration, now time.Duration) error {
-	st.now, st.sub.onErrand = now, true
+// turn writes what has come for reg. w calls it.
+func (st *stream) turn(reg *registration, w *worker) error {
+	st.sub.worker = w
 	return st.guarded(func() error { return st.sub.drain(st.ctx, st, reg) })
 }
 
@@ -151,7 +150,7 @@ func (st *stream) blocks(b *batch) (bool, error) {
 		return true, err
 	}
 	if st.gzip != nil {
-		st.now = 0 // to compress takes some time
+		st.clock() // to compress takes some time
 		return true, st.spliceBatch(b)
 	}
 	if st.whole == nil && st.buf == nil {
@@ -242,13 +241,18 @@ func (st *stream) send(data []byte) (err error) {
 	st.sub.tally.bytes.Add(uint64(written))
 	err = st.w.Flush()
 	st.wrote = st.sub.b.age() // which may be long after it began
+	if w := st.sub.worker; w != nil {
+		w.now = st.wrote
+	}
 	return err
 }
 
-// clock returns the age of the Broker. At the beginning of a turn it is known.
+// clock returns the age of the Broker. A worker knows it from the write before:
+// to ask for it is a hundredth of a small write.
 func (st *stream) clock() time.Duration {
-	if now := st.now; now != 0 {
-		st.now = 0
+	if w := st.sub.worker; w != nil && w.now != 0 {
+		now := w.now
+		w.now = 0
 		return now
 	}
 	return st.sub.b.age()

@@ -49,8 +49,8 @@ type Subscription struct {
 
 	// What has been handed out. Owned by the goroutine whose turn it is, or by
 	// the shard while the registration is parked.
-	direct    bool // the shard may write to line then
-	onErrand  bool // its turn is done by a worker
+	direct    bool    // the shard may write to line then
+	worker    *worker // who does its turn; nil: a goroutine of its own
 	stage     stage
 	ahead     bool     // of this Broker, which lags behind the one the subscriber was on before
 	owed      bool     // the replay ends with a block that sets the ID to through
