@@ -31,23 +31,20 @@ func (b *Broker) beat(s *shard) {
 func (s *shard) beat(o op) {
 	s.flush()
 	next := time.Duration(-1) // there is nobody
-	for _, g := range s.groups {
-		for i := len(g.regs) - 1; i >= 0; i-- {
-			r := g.regs[i]
-			if r.waits {
-				continue // a loop over Events has no heartbeats
-			}
-			rest := s.heartbeat / 8 // until its turn may be over
-			if r.isParked() {
-				rest = s.heartbeat - (s.now.Sub(s.born) - r.sub.out.wrote)
-			}
-			if rest <= 0 {
-				s.beatOne(r, o.mark)
-				rest = s.heartbeat
-			}
-			if next < 0 || rest < next {
-				next = rest
-			}
+	for r := range s.all {
+		if r.waits {
+			continue // a loop over Events has no heartbeats
+		}
+		rest := s.heartbeat / 8 // until its turn may be over
+		if r.isParked() {
+			rest = s.heartbeat - (s.now.Sub(s.born) - r.sub.out.wrote)
+		}
+		if rest <= 0 {
+			s.beatOne(r, o.mark)
+			rest = s.heartbeat
+		}
+		if next < 0 || rest < next {
+			next = rest
 		}
 	}
 	s.account()

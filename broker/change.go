@@ -220,9 +220,13 @@ func (s *shard) change(r *registration, added, removed []string, e *epoch) {
 	if e != nil {
 		e.count.Store(r.count)
 	}
-	topics := append(without(r.group.topics, removed), added...)
-	s.part(r)
-	s.join(r, topics)
+	g := s.ownGroup(r)
+	for _, t := range removed {
+		s.unlist(g, slices.Index(g.topics, t))
+	}
+	for _, t := range added {
+		s.list(g, t)
+	}
 }
 
 // without returns a copy of topics without those that were removed.

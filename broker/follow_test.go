@@ -117,6 +117,8 @@ func TestWhatWasTrimmedWhileTheEngineWasAwayIsAGap(t *testing.T) {
 		view := log.View()
 		b := newBroker(t, &broker.Options{Store: view})
 		sub, quiet, both := subscribe(t, b), subscribe(t, b, "quiet"), subscribe(t, b, "", "quiet")
+		none := subscribe(t, b, "quiet")
+		none.Remove("quiet")
 		id := publish(t, b, 1, 1)[0]
 		assert.Equal(t, []string{"1"}, take(t, sub, 1))
 		assert.Equal(t, []string{"1"}, take(t, both, 1))
@@ -135,6 +137,9 @@ func TestWhatWasTrimmedWhileTheEngineWasAwayIsAGap(t *testing.T) {
 		assert.Equal(t, want, take(t, both, 4))
 		assert.Equal(t, want, take(t, back, 4))
 		assert.Equal(t, []string{"gap:"}, take(t, quiet, 1))
+		nothing, err := pending(t, none)
+		assert.NoError(t, err)
+		assert.Empty(t, nothing, "without topics nothing is missing")
 		late := resume(t, b, id)
 		assert.Equal(t, want, take(t, late, 4))
 		publish(t, b, 10, 10)

@@ -1,17 +1,26 @@
 package broker
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
-// A group is all registrations of a shard for the same topics in the same order.
-// They get the same frames, so a frame is gathered once for all of them, and what
-// it costs does not grow with their number before the flush, which hands each of
-// them all that was gathered at once.
+// A group is registrations of a shard that are for the same topics. They get the
+// same frames, so a frame is gathered once for all of them, and what it costs does
+// not grow with their number before the flush, which hands each of them all that
+// was gathered at once.
+//
+// A common group is that of all who came for its topics. One whose topics have
+// changed has a group of its own, so that another change is about these topics
+// alone: it may be for thousands.
 type group struct {
 	topics []string
 	places []int           // in the index: places[i] is that in the list of topics[i]
 	regs   []*registration // regs[i].place is i
 	batch  *batch          // what has come since the last flush; nil: nothing
 	last   *frame          // the newest of it
+	place  int             // in shard.groups
+	common bool
 }
 
 // An entry is a group in the list of one of its topics, which is
@@ -22,10 +31,31 @@ type entry struct {
 	which int
 }
 
-// join adds r to the group for topics. What has been gathered there so far came
-// before it.
+// join adds r to the common group for topics. What has been gathered there so far
+// came before it.
 func (s *shard) join(r *registration, topics []string) {
-	g := s.groupFor(topics)
+	var buf [128]byte
+	key := appendKey(buf[:0], topics)
+	g := s.common[string(key)]
+	if g == nil {
+		g = s.newGroup(topics)
+		g.common = true
+		s.common[string(key)] = g
+	}
+	g.add(r)
+}
+
+// newGroup returns a group for topics, which is about to get a registration.
+func (s *shard) newGroup(topics []string) *group {
+	g := &group{place: len(s.groups)}
+	s.groups = append(s.groups, g)
+	for _, topic := range topics {
+		s.list(g, topic)
+	}
+	return g
+}
+
+func (g *group) add(r *registration) {
 	r.group, r.place, r.past = g, len(g.regs), g.batch
 	g.regs = append(g.regs, r)
 }
@@ -33,52 +63,80 @@ func (s *shard) join(r *registration, topics []string) {
 // part takes r out of its group, and away from what was gathered there.
 func (s *shard) part(r *registration) {
 	g := r.group
-	end := len(g.regs) - 1
-	moved := g.regs[end]
+	last := len(g.regs) - 1
+	moved := g.regs[last]
 	g.regs[r.place], moved.place = moved, r.place
-	g.regs[end] = nil
-	g.regs = g.regs[:end]
+	g.regs = slices.Delete(g.regs, last, last+1)
 	r.group, r.past = nil, nil
-	if end == 0 {
+	if last == 0 {
 		s.dissolve(g)
 	}
 }
 
-// groupFor returns the group for topics, which has registrations already or is
-// about to get one.
-func (s *shard) groupFor(topics []string) *group {
-	var buf [128]byte
-	key := appendKey(buf[:0], topics)
-	if g := s.groups[string(key)]; g != nil {
+// dissolve forgets g, which has no registration any more.
+func (s *shard) dissolve(g *group) {
+	s.makeOwn(g)
+	for len(g.topics) > 0 {
+		s.unlist(g, len(g.topics)-1)
+	}
+	last := len(s.groups) - 1
+	moved := s.groups[last]
+	s.groups[g.place], moved.place = moved, g.place
+	s.groups = slices.Delete(s.groups, last, last+1)
+}
+
+// makeOwn has nobody join g any more.
+func (s *shard) makeOwn(g *group) {
+	if g.common {
+		var buf [128]byte
+		delete(s.common, string(appendKey(buf[:0], g.topics)))
+		g.common = false
+	}
+}
+
+// ownGroup returns the group of r, which is its own from now on.
+func (s *shard) ownGroup(r *registration) *group {
+	g := r.group
+	if len(g.regs) == 1 {
+		s.makeOwn(g)
 		return g
 	}
-	g := &group{topics: topics, places: make([]int, len(topics))}
-	s.groups[string(key)] = g
-	for i, topic := range topics {
-		list := s.index[topic]
-		g.places[i] = len(list)
-		s.index[topic] = append(list, entry{g, i})
-	}
+	s.part(r)
+	g = s.newGroup(g.topics)
+	g.add(r)
 	return g
 }
 
-// dissolve forgets g, which has no registration any more.
-func (s *shard) dissolve(g *group) {
-	var buf [128]byte
-	delete(s.groups, string(appendKey(buf[:0], g.topics)))
-	for i, topic := range g.topics {
-		list := s.index[topic]
-		end := len(list) - 1
-		moved := list[end]
-		list[g.places[i]] = moved
-		moved.group.places[moved.which] = g.places[i]
-		list[end] = entry{}
-		if end == 0 {
-			delete(s.index, topic)
-		} else {
-			s.index[topic] = list[:end]
-		}
+// list puts g into the list of a further topic.
+func (s *shard) list(g *group, topic string) {
+	list := s.index[topic]
+	s.index[topic] = append(list, entry{g, len(g.topics)})
+	g.topics = append(g.topics, topic)
+	g.places = append(g.places, len(list))
+}
+
+// unlist takes g out of the list of g.topics[i], of which the last takes the place.
+func (s *shard) unlist(g *group, i int) {
+	topic := g.topics[i]
+	list := s.index[topic]
+	end := len(list) - 1
+	moved := list[end]
+	list[g.places[i]] = moved
+	moved.group.places[moved.which] = g.places[i]
+	list[end] = entry{}
+	if end == 0 {
+		delete(s.index, topic)
+	} else {
+		s.index[topic] = list[:end]
 	}
+
+	last := len(g.topics) - 1
+	if i != last {
+		g.topics[i], g.places[i] = g.topics[last], g.places[last]
+		s.index[g.topics[i]][g.places[i]].which = i
+	}
+	g.topics[last] = ""
+	g.topics, g.places = g.topics[:last], g.places[:last]
 }
 
 // appendKey appends what tells topics from all others.
@@ -89,4 +147,16 @@ func appendKey(b []byte, topics []string) []byte {
 		b = append(b, topic...)
 	}
 	return b
+}
+
+// all yields every registration. The loop may drop the one that it is at.
+func (s *shard) all(yield func(*registration) bool) {
+	for i := len(s.groups) - 1; i >= 0; i-- {
+		g := s.groups[i]
+		for j := len(g.regs) - 1; j >= 0; j-- {
+			if !yield(g.regs[j]) {
+				return
+			}
+		}
+	}
 }

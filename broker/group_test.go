@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -183,22 +184,26 @@ func TestAGroupEndsWithTheLastOfIt(t *testing.T) {
 	})
 }
 
-// Who changes topics while something is gathered gets a batch of its own, of which
-// there may be room for less than all.
+// Who is woken while something is gathered gets the rest of it in a batch of its
+// own, of which there may be room for less than all.
 func TestABatchOfOnesOwnHoldsNothingThatDidNotFit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, size = 50, 48 << 10
 		b := newShard(t, &broker.Options{Store: broker.Discard, FlushInterval: time.Second, QueueSize: 3, Slow: broker.DropNewest})
+		over, end := context.WithCancel(t.Context())
+		end()
 		subs := make([]*broker.Subscription, 0, n)
 		before := collected()
 		for i := range n {
-			topic, added := fmt.Sprint(i), fmt.Sprint("added", i)
+			topic := fmt.Sprint(i)
 			sub := subscribe(t, b, topic)
-			subscribe(t, b, topic, added)
 			publish(t, b, 1, 1, topic)
 			time.Sleep(2 * time.Second)
 			publish(t, b, 2, 2, topic)
-			require.NoError(t, sub.Add(added))
+			for _, err := range sub.Events(over) {
+				require.Equal(t, context.Canceled, err)
+			}
+			synctest.Wait()
 			publish(t, b, 3, 3, topic)
 			_, err := b.Publish(t.Context(), sse.Event{Data: strings.Repeat("x", size)}, topic)
 			require.NoError(t, err)

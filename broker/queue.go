@@ -228,27 +228,27 @@ func (s *shard) gap(o op) {
 	// Under Conflate there must be room for the event that comes next as well, or
 	// the subscriber would have to catch up with it, and be told a second gap.
 	next := &batch{frame: o.mark.frame, events: 1}
-	for _, g := range s.groups {
-		for i := len(g.regs) - 1; i >= 0; i-- {
-			r := g.regs[i]
-			r.count++
-			if s.slow == Conflate { // counts may go back, so missed would be wrong
-				s.conflate(r, next)
-				if s.fits(r, next) {
-					s.put(r, item{o.mark, r.count})
-				} else {
-					r.behind = true
-					s.drop(r)
-				}
-				continue
-			}
-			// First, so that a subscriber that empties its queue now finds it.
-			// Behind events there is no mark: what is dropped behind that
-			// would be a gap of its own, though it is the same hole.
-			r.missed.Store(r.count)
-			if r.isDone() {
+	for r := range s.all {
+		if len(r.group.topics) == 0 {
+			continue // nothing is missing for it
+		}
+		r.count++
+		if s.slow == Conflate { // counts may go back, so missed would be wrong
+			s.conflate(r, next)
+			if s.fits(r, next) {
 				s.put(r, item{o.mark, r.count})
+			} else {
+				r.behind = true
+				s.drop(r)
 			}
+			continue
+		}
+		// First, so that a subscriber that empties its queue now finds it.
+		// Behind events there is no mark: what is dropped behind that
+		// would be a gap of its own, though it is the same hole.
+		r.missed.Store(r.count)
+		if r.isDone() {
+			s.put(r, item{o.mark, r.count})
 		}
 	}
 }

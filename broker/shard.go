@@ -111,7 +111,8 @@ type shard struct {
 	born       time.Time // of the Broker
 
 	// Owned by run.
-	groups map[string]*group
+	groups []*group
+	common map[string]*group  // of the groups, by what appendKey makes of their topics
 	index  map[string][]entry // of the groups, by topic
 	ended  bool
 	socket socketWriter
@@ -162,7 +163,7 @@ func newShard(b *Broker) *shard {
 		stats:      &b.stats,
 		born:       b.born,
 		publishing: b.publishing,
-		groups:     make(map[string]*group),
+		common:     make(map[string]*group),
 		index:      make(map[string][]entry),
 		newer:      make(map[string]struct{}),
 	}
@@ -285,10 +286,8 @@ func (s *shard) deliver(o op) {
 // end closes all queues and stops the shard.
 func (s *shard) end(op) {
 	s.flush()
-	for _, g := range s.groups {
-		for i := len(g.regs) - 1; i >= 0; i-- {
-			s.drop(g.regs[i])
-		}
+	for len(s.groups) > 0 {
+		s.drop(s.groups[len(s.groups)-1].regs[0])
 	}
 	s.dispatch()
 	if s.errands != nil {
