@@ -72,15 +72,6 @@ type registration struct {
 	place int    // in group.regs
 }
 
-// What small things take, roughly.
-const (
-	writeTime = 4 * time.Microsecond
-	wakeTime  = 200 * time.Nanosecond // of a loop over Events
-	lookTime  = 2 * time.Nanosecond   // of more
-
-	maxIdle = int(time.Microsecond / lookTime)
-)
-
 // An op is what a shard is asked to do. Ops of one shard are handed over under
 // the order lock, and done in that order.
 type op struct {
@@ -214,6 +205,15 @@ func (s *shard) run() {
 		o.do(s, o)
 	}
 }
+
+// What small things take, roughly, for more.
+const (
+	writeTime = 4 * time.Microsecond
+	wakeTime  = 200 * time.Nanosecond // of a loop over Events
+	lookTime  = 2 * time.Nanosecond   // at the inbox
+
+	maxIdle = int(time.Microsecond / lookTime)
+)
 
 // more reports whether there is something in the inbox. While somebody is in
 // Publish, or was a moment ago, the shard waits for that event, rather than have
