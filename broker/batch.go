@@ -7,7 +7,8 @@ import "sync/atomic"
 // Subscribers that get the same frames share one batch and its bytes, those of
 // different groups, too. The batches of one flush are a tree: each extends its
 // parent by a frame. A group thus has a place in the tree instead of a list of its
-// own, and a frame is a step from one place to the next.
+// own, and a frame is a step from one place to the next. Who gets the later ones of
+// them alone gets a batch outside the tree.
 //
 // Once it is in a queue a batch does not change, but for what the shard keeps
 // to itself.
@@ -50,17 +51,21 @@ func (b *batch) with(f *frame) *batch {
 }
 
 // since returns b without past, which it extends, as a batch outside the tree, or
-// nil if that is all.
-func (b *batch) since(past *batch) *batch {
+// nil if that is all. Until the flush all who need it share one.
+func (s *shard) since(b, past *batch) *batch {
 	if b == past {
 		return nil
 	}
-	rest := b.parent.since(past)
+	if made := s.rests[[2]*batch{b, past}]; made != nil {
+		return made
+	}
+	rest := s.since(b.parent, past)
 	if rest == nil {
 		rest = new(batch)
 	}
 	next := rest.with(b.frame)
 	rest.next = nil // or a queue that holds the shorter one would hold the longer
+	s.rests[[2]*batch{b, past}] = next
 	return next
 }
 

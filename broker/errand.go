@@ -113,7 +113,7 @@ type worker struct {
 	errands  <-chan *errand // closed by the shard as it ends
 	patience time.Duration
 	spare    bool          // it ends when no errand waits
-	now      time.Duration // the age of the Broker, counted from born, after the last write; 0: not known
+	now      time.Duration // the age of the Broker, from born, when it looked last, as after each write; 0: a write is under way
 	turns    atomic.Int64  // that have begun
 	relieved atomic.Bool
 
@@ -162,7 +162,7 @@ func (w *worker) do(e *errand) {
 		e.regs[i] = nil // its end may come long before that of the errand
 		sub, began := r.sub, w.now
 		sub.turn(r, w)
-		if w.now == 0 || w.now == began { // it has not written
+		if w.now == 0 || w.now == began { // it has not written, or that has failed
 			w.now = time.Since(w.born)
 		}
 		if d := w.now - began; d < longTurn {

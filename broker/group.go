@@ -18,9 +18,8 @@ type group struct {
 	places []int           // in the index: places[i] is that in the list of topics[i]
 	regs   []*registration // regs[i].place is i
 	batch  *batch          // what has come since the last flush; nil: nothing
-	last   *frame          // the newest of it
 	place  int             // in shard.groups
-	common bool
+	common bool            // it is in shard.common
 }
 
 // An entry is a group in the list of one of its topics, which is
@@ -31,8 +30,8 @@ type entry struct {
 	which int
 }
 
-// join adds r to the common group for topics. What has been gathered there so far
-// came before it.
+// join adds r to the common group for topics, in this order. What has been gathered
+// there so far came before it.
 func (s *shard) join(r *registration, topics []string) {
 	var buf [128]byte
 	key := appendKey(buf[:0], topics)
@@ -75,7 +74,7 @@ func (s *shard) part(r *registration) {
 
 // dissolve forgets g, which has no registration any more.
 func (s *shard) dissolve(g *group) {
-	s.makeOwn(g)
+	s.unshare(g)
 	for len(g.topics) > 0 {
 		s.unlist(g, len(g.topics)-1)
 	}
@@ -85,8 +84,8 @@ func (s *shard) dissolve(g *group) {
 	s.groups = slices.Delete(s.groups, last, last+1)
 }
 
-// makeOwn has nobody join g any more.
-func (s *shard) makeOwn(g *group) {
+// unshare has nobody join g any more.
+func (s *shard) unshare(g *group) {
 	if g.common {
 		var buf [128]byte
 		delete(s.common, string(appendKey(buf[:0], g.topics)))
@@ -98,7 +97,7 @@ func (s *shard) makeOwn(g *group) {
 func (s *shard) ownGroup(r *registration) *group {
 	g := r.group
 	if len(g.regs) == 1 {
-		s.makeOwn(g)
+		s.unshare(g)
 		return g
 	}
 	s.part(r)
@@ -115,7 +114,8 @@ func (s *shard) list(g *group, topic string) {
 	g.places = append(g.places, len(list))
 }
 
-// unlist takes g out of the list of g.topics[i], of which the last takes the place.
+// unlist takes g out of the list of g.topics[i], and that out of its topics. In both
+// the last takes the place.
 func (s *shard) unlist(g *group, i int) {
 	topic := g.topics[i]
 	list := s.index[topic]

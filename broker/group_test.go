@@ -161,6 +161,26 @@ func TestWhatIsGatheredIsHandedOutOnceToWhoIsWoken(t *testing.T) {
 	})
 }
 
+func TestThoseWhoComeTogetherShareWhatComesForThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShard(t, &broker.Options{Store: broker.Discard, FlushInterval: time.Second})
+		subscribe(t, b)
+		const n, size = 500, 16 << 10
+		publish(t, b, 1, 1)
+		for range n {
+			subscribe(t, b)
+		}
+		synctest.Wait()
+		before := collected()
+		for range 2 {
+			_, err := b.Publish(t.Context(), sse.Event{Data: strings.Repeat("x", size)})
+			require.NoError(t, err)
+		}
+		time.Sleep(2 * time.Second)
+		assert.Less(t, collected()-before, n*size/2)
+	})
+}
+
 // Topics that nobody is subscribed to any more cost nothing.
 func TestAGroupEndsWithTheLastOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

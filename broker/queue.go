@@ -36,7 +36,6 @@ func (s *shard) gather(g *group, f *frame) {
 // flush emits all that was gathered.
 func (s *shard) flush() {
 	s.now, s.timed = time.Now(), false
-	s.work = 0
 	for _, g := range s.dirty {
 		s.emit(g)
 	}
@@ -48,7 +47,9 @@ func (s *shard) flush() {
 	clear(s.grown)
 	s.grown = s.grown[:0]
 	s.empty, s.newest, s.frames = batch{}, nil, 0
+	clear(s.rests)
 	s.account()
+	s.setPatience()
 }
 
 // account adds what was written to sockets to the Broker's figures.
@@ -70,7 +71,7 @@ func (s *shard) tellTime() {
 // emit hands out what was gathered for g.
 func (s *shard) emit(g *group) {
 	b := g.batch
-	g.batch, g.last = nil, nil
+	g.batch = nil
 	if b == nil {
 		return
 	}
@@ -96,7 +97,7 @@ func (s *shard) emitEarly(r *registration) {
 // give hands b, which is that of its group, to r.
 func (s *shard) give(r *registration, b *batch) {
 	if r.past != nil {
-		b = b.since(r.past)
+		b = s.since(b, r.past)
 		r.past = nil
 		if b == nil {
 			return

@@ -45,7 +45,7 @@ type registration struct {
 	sub   *Subscription
 
 	// Owned by the shard.
-	past  *batch        // what of the group's batch is not for this registration; nil: all is
+	past  *batch        // what of the group's batch it has already, or is from before it; nil: nothing
 	count uint64        // item.n of the newest event, but for those in the group's batch
 	put   uint64        // events that were queued
 	sent  uint64        // their bytes
@@ -90,6 +90,7 @@ type shard struct {
 	load  int           // registrations; guarded by the order lock
 
 	publishing chan struct{} // the Broker's: it is full while somebody publishes
+	alone      bool          // there is no core to publish on meanwhile
 
 	slow       SlowPolicy
 	queueSize  int
@@ -103,8 +104,8 @@ type shard struct {
 
 	// Owned by run.
 	groups []*group
-	common map[string]*group  // of the groups, by what appendKey makes of their topics
-	index  map[string][]entry // of the groups, by topic
+	common map[string]*group  // those for everybody, by what appendKey makes of their topics
+	index  map[string][]entry // the groups, by topic
 	ended  bool
 	socket socketWriter
 
@@ -113,18 +114,20 @@ type shard struct {
 	newer map[string]struct{} // keys
 
 	// What is gathered until the next flush.
-	dirty  []*group // those that have a batch, and some that had one
-	empty  batch    // the root of the tree
-	grown  []*batch // those in the tree that have an extension
+	dirty  []*group             // those that have a batch, and some that had one
+	empty  batch                // the root of the tree
+	grown  []*batch             // those in the tree that have an extension
+	rests  map[[2]*batch]*batch // of since, by its arguments
 	frames int
 	newest *frame      // the newest of the frames
 	due    *time.Timer // fires when the interval is over
 
-	work    time.Duration // what the last flush made to do, roughly
-	now     time.Time     // of the last flush, or of the first time before it that a batch was emitted
-	timed   bool          // it is the latter
-	written uint64        // events written to sockets that are not in stats yet
-	bytes   uint64        // written to sockets that are not in stats yet
+	work            time.Duration // what was made to do since the last flush, roughly
+	patience, looks int           // how often to look at the inbox before the flush, and how often still
+	now             time.Time     // of the last flush, or of the first time before it that a batch was emitted
+	timed           bool          // it is the latter
+	written         uint64        // events written to sockets that are not in stats yet
+	bytes           uint64        // written to sockets that are not in stats yet
 
 	_     [64]byte // who counts there should not wait for those who use what is beside it
 	tally tally
@@ -154,9 +157,11 @@ func newShard(b *Broker) *shard {
 		stats:      &b.stats,
 		born:       b.born,
 		publishing: b.publishing,
+		alone:      len(b.shards) == 1,
 		common:     make(map[string]*group),
 		index:      make(map[string][]entry),
 		newer:      make(map[string]struct{}),
+		rests:      make(map[[2]*batch]*batch),
 	}
 	if s.slow == DropOldest || s.slow == Conflate {
 		s.maxEvents = 1 // what was queued together could only be dropped together
@@ -213,27 +218,33 @@ const (
 	lookTime  = 2 * time.Nanosecond   // at the inbox
 
 	maxIdle = int(time.Microsecond / lookTime)
+	maxWait = 100 * time.Microsecond
 )
 
 // more reports whether there is something in the inbox. While somebody is in
 // Publish, or was a moment ago, the shard waits for that event, rather than have
-// everybody get two writes instead of one, but no longer than for a fiftieth of
-// what the last flush made to do: with few subscribers it is not worth it. It
-// counts, for in a bubble of testing/synctest no time passes meanwhile, and does
+// everybody get two writes instead of one. For all that is gathered together it
+// waits for a twentieth of what the last flush made to do at most: with few
+// subscribers it is not worth it.
+//
+// It counts, for in a bubble of testing/synctest no time passes meanwhile, and does
 // not let other goroutines run, who might do so for much longer.
 func (s *shard) more() bool {
-	idle := 0
-	for range s.work / (50 * lookTime) {
-		if len(s.inbox) > 0 {
-			return true
-		}
+	for idle := 0; len(s.inbox) == 0 && s.looks > 0 && idle <= maxIdle; idle++ {
+		s.looks--
 		if len(s.publishing) > 0 {
 			idle = 0
-		} else if idle++; idle > maxIdle {
-			break
 		}
 	}
 	return len(s.inbox) > 0
+}
+
+// setPatience sets how long more may wait before the next flush.
+func (s *shard) setPatience() {
+	if s.work > 0 && !s.alone {
+		s.patience = int(min(s.work/20, maxWait) / lookTime)
+	}
+	s.work, s.looks = 0, s.patience
 }
 
 // register opens a registration for topics: it gets every frame that is handed
@@ -275,9 +286,8 @@ func (s *shard) deliver(o op) {
 		// place in the list, and that one has had its turn.
 		list := s.index[topic]
 		for i := len(list) - 1; i >= 0; i-- {
-			if g := list[i].group; g.last != f {
+			if g := list[i].group; g.batch == nil || g.batch.frame != f {
 				s.gather(g, f)
-				g.last = f
 			}
 		}
 	}
