@@ -476,6 +476,24 @@ func TestOnlyWhoWasInTheWayIsSlow(t *testing.T) {
 	})
 }
 
+func TestAWriteThatFailsIsNobodyElsesDebt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShard(t, &broker.Options{Store: broker.Discard, Heartbeat: -1})
+		peers := newPeers(t, b, 3)
+		time.Sleep(time.Second)
+		peers[2].do(func() { panic(http.ErrAbortHandler) }) // the last has the first turn
+		publish(t, b, 1, 1)
+		time.Sleep(time.Second)
+		assert.Equal(t, 2, b.Stats().Subscribers)
+		publish(t, b, 2, 2)
+		time.Sleep(time.Second)
+		for _, p := range peers[:2] {
+			assert.Equal(t, "data: 2\n\n", p.last().text)
+			assert.True(t, p.last().worker)
+		}
+	})
+}
+
 func TestALoggerThatTakesItsTimeCostsNobodyElseAny(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logged := 0
