@@ -65,6 +65,9 @@ func (s *shard) since(b, past *batch) *batch {
 	}
 	next := rest.with(b.frame)
 	rest.next = nil // or a queue that holds the shorter one would hold the longer
+	if s.rests == nil {
+		s.rests = make(map[[2]*batch]*batch)
+	}
 	s.rests[[2]*batch{b, past}] = next
 	return next
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/fanfare-go/fanfare/sse"
 )
 
-// A follower of topics says what it should get.
+// A wanting is a subscription with what it should get.
 type wanting struct {
 	*broker.Subscription
 	topics map[string]bool

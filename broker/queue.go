@@ -47,7 +47,7 @@ func (s *shard) flush() {
 	clear(s.grown)
 	s.grown = s.grown[:0]
 	s.empty, s.newest, s.frames = batch{}, nil, 0
-	clear(s.rests)
+	s.rests = nil // a map that was large once would take its time to clear
 	s.account()
 	s.setPatience()
 }

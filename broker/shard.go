@@ -117,17 +117,18 @@ type shard struct {
 	dirty  []*group             // those that have a batch, and some that had one
 	empty  batch                // the root of the tree
 	grown  []*batch             // those in the tree that have an extension
-	rests  map[[2]*batch]*batch // of since, by its arguments
+	rests  map[[2]*batch]*batch // of since, by its arguments; nil: none
 	frames int
 	newest *frame      // the newest of the frames
 	due    *time.Timer // fires when the interval is over
 
-	work            time.Duration // what was made to do since the last flush, roughly
-	patience, looks int           // how often to look at the inbox before the flush, and how often still
-	now             time.Time     // of the last flush, or of the first time before it that a batch was emitted
-	timed           bool          // it is the latter
-	written         uint64        // events written to sockets that are not in stats yet
-	bytes           uint64        // written to sockets that are not in stats yet
+	work     time.Duration // what was made to do since the last flush, roughly
+	patience int           // how often more may look at the inbox before the next flush
+	looks    int           // how often it still may
+	now      time.Time     // of the last flush, or of the first time before it that a batch was emitted
+	timed    bool          // it is the latter
+	written  uint64        // events written to sockets that are not in stats yet
+	bytes    uint64        // written to sockets that are not in stats yet
 
 	_     [64]byte // who counts there should not wait for those who use what is beside it
 	tally tally
@@ -161,7 +162,6 @@ func newShard(b *Broker) *shard {
 		common:     make(map[string]*group),
 		index:      make(map[string][]entry),
 		newer:      make(map[string]struct{}),
-		rests:      make(map[[2]*batch]*batch),
 	}
 	if s.slow == DropOldest || s.slow == Conflate {
 		s.maxEvents = 1 // what was queued together could only be dropped together
@@ -224,8 +224,8 @@ const (
 // more reports whether there is something in the inbox. While somebody is in
 // Publish, or was a moment ago, the shard waits for that event, rather than have
 // everybody get two writes instead of one. For all that is gathered together it
-// waits for a twentieth of what the last flush made to do at most: with few
-// subscribers it is not worth it.
+// waits for a twentieth of what the last flush made to do at most, and no longer
+// than maxWait: with few subscribers it is not worth it.
 //
 // It counts, for in a bubble of testing/synctest no time passes meanwhile, and does
 // not let other goroutines run, who might do so for much longer.

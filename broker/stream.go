@@ -150,7 +150,7 @@ func (st *stream) blocks(b *batch) (bool, error) {
 		return true, err
 	}
 	if st.gzip != nil {
-		st.clock() // to compress takes some time
+		st.clock() // what the worker knows is old when this is compressed
 		return true, st.spliceBatch(b)
 	}
 	if st.whole == nil && st.buf == nil {

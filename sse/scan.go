@@ -73,7 +73,7 @@ func (d *Decoder) scan() (typ, data string, retry time.Duration, ok bool) {
 		case len(line) > l.limit:
 			d.err = ErrTooLong
 		case len(line) >= 6 && string(line[:6]) == "data: ":
-			if d.block.has <= idPart && i < end && buf[i] == '\n' {
+			if d.block.has&^idPart == 0 && i < end && buf[i] == '\n' {
 				if data, ok = d.only(start+6, stop, odd); ok {
 					l.pos, l.from = i+1, i+1
 					return "", data, 0, true
