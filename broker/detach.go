@@ -60,7 +60,7 @@ func detach(g *guard, r *http.Request) (*line, error) {
 	head.WriteString("HTTP/1.1 200 OK\r\n")
 	_ = h.Write(&head) // into memory
 	head.WriteString("\r\n")
-	if err := l.Write(head.Bytes(), time.Since(g.born)); err != nil {
+	if err := l.Write(head.Bytes(), g.b.age()); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (l *line) watch(s *Subscription) {
 // gone closes s, as the other end of its line has gone.
 func (s *Subscription) gone() {
 	s.close(endClient)
-	s.guard.cut()
+	s.out.guard.cut()
 }
 
 // release is called by each user of l as it ends.

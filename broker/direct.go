@@ -34,7 +34,7 @@ func (s *shard) write(r *registration, b *batch) {
 func (s *shard) writeBytes(r *registration, b *batch) {
 	b.ready()
 	l := r.sub.line
-	r.sub.out.wrote = s.now.Sub(s.born)
+	r.sub.wrote = s.now.Sub(s.born)
 	p := r.sub.out.bytes(b)
 	s.bytes += uint64(len(p))
 	n, err := l.tryWrite(&s.socket, p)

@@ -27,8 +27,8 @@ type guard struct {
 	since   atomic.Int64  // when the write began that may be blocked, in ns, plus 1; 0: none may be
 	covered time.Duration // writes that begin until then have the deadline that is set; of whoever owns the stream
 	isCut   atomic.Bool
-	lazy    bool      // HTTP/1
-	born    time.Time // of the Broker, what durations count from
+	lazy    bool // HTTP/1
+	b       *Broker
 
 	mu       sync.Mutex // guards what follows and the write deadline
 	conn     net.Conn   // taken over from the ResponseWriter, or nil
@@ -37,7 +37,7 @@ type guard struct {
 }
 
 func newGuard(w http.ResponseWriter, r *http.Request, b *Broker) guard {
-	return guard{ResponseWriter: w, born: b.born, timeout: b.opts.WriteTimeout, lazy: r.ProtoMajor == 1}
+	return guard{ResponseWriter: w, b: b, timeout: b.opts.WriteTimeout, lazy: r.ProtoMajor == 1}
 }
 
 var longAgo = time.Unix(1, 0)
@@ -51,7 +51,7 @@ func (g *guard) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		return g.clear()
 	}
-	return g.arm(time.Since(g.born))
+	return g.arm(g.b.age())
 }
 
 // set sets the deadline, unless the writes to come are to fail.
@@ -86,7 +86,7 @@ func (g *guard) write(w io.Writer, p []byte, now time.Duration) error {
 		part := p[:min(len(p), deadlineStride)]
 		p = p[len(part):]
 		if !first {
-			now = time.Since(g.born)
+			now = g.b.age()
 		}
 		if err := g.arm(now); err != nil {
 			return err
@@ -112,7 +112,7 @@ func (g *guard) arm(now time.Duration) error {
 		g.covered = now + g.timeout/4
 		deadline += g.timeout / 4
 	}
-	err := g.set(g.born.Add(deadline))
+	err := g.set(g.b.born.Add(deadline))
 	if errors.Is(err, http.ErrNotSupported) {
 		// As with an httptest.ResponseRecorder. Nothing there can block, or it is
 		// not ours to end.

@@ -42,7 +42,7 @@ func (st *stream) logBegin() {
 }
 
 func (st *stream) logEnd(err error) {
-	s := st.sub
+	s := &st.sub
 	log := s.b.opts.Logger
 	if !log.Enabled(st.ctx, slog.LevelDebug) {
 		return

@@ -79,7 +79,8 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 		return
 	}
 
-	sub, err := b.subscribe(sse.LastEventID(r), b.newSubscriber(w, r, topics), ends)
+	st := b.newStream(w, r, topics)
+	_, err = b.subscribe(sse.LastEventID(r), &st.sub, ends)
 	switch {
 	case err == errEnded:
 		b.serveTopics(w, r, topicsOf) // who was let in may have been shut out since
@@ -90,7 +91,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 	case err != nil:
 		b.dismiss(w, r)
 	default:
-		b.stream(sub, r)
+		b.stream(st)
 	}
 }
 
@@ -99,14 +100,14 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 // The handler's goroutine only waits, and others do the work. It waits with half
 // the stack that a write takes, which is a fifth of what an idle subscriber
 // costs.
-func (b *Broker) stream(sub *Subscription, r *http.Request) {
-	st := sub.out
+func (b *Broker) stream(st *stream) {
+	gone := st.r.Context().Done()
 	st.logBegin()
-	sub.spawn(nil)
+	st.sub.spawn(nil)
 	select {
 	case <-st.done:
-	case <-r.Context().Done():
-		sub.close(endClient)
+	case <-gone:
+		st.sub.close(endClient)
 		<-st.done
 	}
 	if st.panicked != nil {
@@ -229,9 +230,9 @@ func (b *Broker) sayWhy(st *stream, err error) {
 		}
 		_ = st.last() // it is over; a write that failed before fails again
 	case errors.As(err, &failure):
-		b.unavailable(st.guard, st.r, err)
+		b.unavailable(&st.guard, st.r, err)
 	case errors.Is(err, http.ErrNotSupported):
-		b.deny(st.guard, st.r, http.StatusInternalServerError, err)
+		b.deny(&st.guard, st.r, http.StatusInternalServerError, err)
 	case err == ErrClosed:
 		b.dismiss(st.guard.ResponseWriter, st.r)
 	}

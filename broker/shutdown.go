@@ -139,8 +139,8 @@ func (b *Broker) Close() error {
 	var cuts []*guard
 	for s := range b.subs {
 		s.closeLocked(endBroker)
-		if s.guard != nil {
-			cuts = append(cuts, s.guard)
+		if s.out != nil {
+			cuts = append(cuts, &s.out.guard)
 		}
 	}
 	b.order.Unlock()

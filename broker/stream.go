@@ -10,25 +10,27 @@ import (
 	"github.com/fanfare-go/fanfare/sse"
 )
 
-// A stream is the outlet of an HTTP subscriber. Its headers go out with the
-// first thing there is to write, so that a Store that fails before that can
-// still be answered with a status.
+// A stream is a subscriber over HTTP: its subscription, and the outlet of that.
+// Its headers go out with the first thing there is to write, so that a Store that
+// fails before that can still be answered with a status.
 //
 // It belongs to the goroutine whose turn it is or, while the registration is
 // parked, to the shard.
 type stream struct {
-	sub   *Subscription
+	// What a delivery touches lies in the first three lines of the processor's
+	// cache: the beginnings of these two. See plainTurn.
+	guard guard
+	sub   Subscription
+
 	w     wire          // nil until the headers are out
 	whole []byte        // written, not sent: a batch, which is not copied unless more comes
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
-	wrote time.Duration // when the last write was over, counted from Broker.born
 
 	ctx      context.Context // the request's values; the end of the request closes the subscription
-	guard    *guard
-	r        *http.Request // nil once detached, unless a Snapshot wants it
-	done     chan struct{} // closed when the handler may return
-	panicked any           // what a callback has panicked with, for the handler to repeat; set before done is closed
+	r        *http.Request   // nil once detached, unless a Snapshot wants it
+	done     chan struct{}   // closed when the handler may return
+	panicked any             // what a callback has panicked with, for the handler to repeat; set before done is closed
 }
 
 // A wire is what a stream writes whole blocks to: a page, or the line of a
@@ -38,26 +40,22 @@ type wire interface {
 	Flush() error
 }
 
-// An httpSubscriber is a subscriber over HTTP. Its parts are one allocation, in
-// this order, so that what a delivery touches of them lies side by side: the
-// processor fetches the next line of its cache while it still waits for one.
-type httpSubscriber struct {
-	sub    Subscription
-	stream stream
-	guard  guard
-}
-
-// newSubscriber returns the subscription of r to topics, which is not open yet.
-func (b *Broker) newSubscriber(w http.ResponseWriter, r *http.Request, topics []string) *Subscription {
-	h := &httpSubscriber{guard: newGuard(w, r, b)}
-	h.sub.topics = topics
-	h.sub.remote, h.sub.caller = r.RemoteAddr, b.opts.Caller(r)
-	h.sub.until = b.lifetime()
-	h.sub.guard, h.sub.out = &h.guard, &h.stream
-	h.stream.sub, h.stream.guard, h.stream.r = &h.sub, &h.guard, r
-	h.stream.ctx = context.WithoutCancel(r.Context())
-	h.stream.done = make(chan struct{})
-	return &h.sub
+// newStream returns a stream for r and topics, whose subscription is not open yet.
+func (b *Broker) newStream(w http.ResponseWriter, r *http.Request, topics []string) *stream {
+	st := &stream{
+		guard: newGuard(w, r, b),
+		sub: Subscription{
+			topics: topics,
+			remote: r.RemoteAddr,
+			caller: b.opts.Caller(r),
+			until:  b.lifetime(),
+		},
+		ctx:  context.WithoutCancel(r.Context()),
+		r:    r,
+		done: make(chan struct{}),
+	}
+	st.sub.out = st
+	return st
 }
 
 // serve runs the subscription.
@@ -73,8 +71,15 @@ func (st *stream) serve(err error) error {
 
 // turn writes what has come for reg. w calls it.
 func (st *stream) turn(reg *registration, w *worker) error {
-	st.sub.worker = w
-	return st.guarded(func() error { return st.sub.drain(st.ctx, st, reg) })
+	return st.guarded(func() error {
+		if parked, err := st.plainTurn(reg, w); err != nil {
+			return err
+		} else if parked {
+			return errParked
+		}
+		st.sub.worker = w
+		return st.sub.drain(st.ctx, st, reg)
+	})
 }
 
 // begin sends the headers, once.
@@ -89,7 +94,7 @@ func (st *stream) begin() error {
 		writerOpts.Retry = 0 // see first
 	}
 	if opts.Detach && canWriteSocket {
-		l, err := detach(st.guard, st.r)
+		l, err := detach(&st.guard, st.r)
 		if err != nil {
 			return err
 		}
@@ -98,7 +103,7 @@ func (st *stream) begin() error {
 		}
 	}
 	unchunked := unchunk(header, st.r)
-	if _, err := sse.NewWriter(st.guard, st.r, writerOpts); err != nil {
+	if _, err := sse.NewWriter(&st.guard, st.r, writerOpts); err != nil {
 		// It is for another response now.
 		if st.gzip != nil {
 			header.Del("Content-Encoding")
@@ -108,8 +113,8 @@ func (st *stream) begin() error {
 		}
 		return err
 	}
-	st.w = (*page)(st.guard)
-	st.wrote = st.sub.b.age()
+	st.w = (*page)(&st.guard)
+	st.sub.wrote = st.sub.b.age()
 	if st.gzip != nil {
 		return st.first()
 	}
@@ -240,9 +245,9 @@ func (st *stream) send(data []byte) (err error) {
 	}
 	st.sub.tally.bytes.Add(uint64(written))
 	err = st.w.Flush()
-	st.wrote = st.sub.b.age() // which may be long after it began
+	st.sub.wrote = st.sub.b.age() // which may be long after it began
 	if w := st.sub.worker; w != nil {
-		w.now = st.wrote
+		w.now = st.sub.wrote
 	}
 	return err
 }
@@ -262,7 +267,7 @@ func (st *stream) clock() time.Duration {
 // be none.
 func (st *stream) rest() time.Duration {
 	if d := st.sub.b.opts.Heartbeat; d > 0 {
-		return max(d-(st.sub.b.age()-st.wrote), 0)
+		return max(d-(st.sub.b.age()-st.sub.wrote), 0)
 	}
 	return math.MaxInt64
 }
@@ -284,7 +289,7 @@ func (st *stream) farewell() {
 // detached makes l, on which the header has been sent, the wire of st.
 func (st *stream) detached(l *line) error {
 	st.w, st.sub.line, st.sub.out = l, l, st
-	st.wrote = st.sub.b.age()
+	st.sub.wrote = st.sub.b.age()
 	// The handler returns before the stream ends. Of its request an idle stream
 	// keeps nothing that nobody asks for.
 	if st.sub.b.opts.Snapshot == nil {
@@ -292,15 +297,18 @@ func (st *stream) detached(l *line) error {
 	} else {
 		st.r = st.r.WithContext(st.ctx)
 	}
-	st.sub.b.watch(st.sub)
+	st.sub.b.watch(&st.sub)
 	return st.first()
 }
 
 // park prepares the stream for being idle.
 func (st *stream) park(complete bool) {
-	sub := st.sub
-	sub.direct = false
-	if l := sub.line; l != nil {
+	sub := &st.sub
+	sub.direct, sub.plain = false, false
+	if sub.line == nil {
+		sub.plain = complete && !sub.ahead && st.gzip == nil
+	} else {
+		l := sub.line
 		closeOnce(st.done) // the handler has nothing to wait for
 		// The shard tells no Gap, and does not pick from what a Broker has that
 		// lags behind the one before.
@@ -313,7 +321,7 @@ func (st *stream) close() {
 	st.release()
 	if l := st.sub.line; l != nil {
 		closeOnce(st.done)
-		l.finish(st.sub)
+		l.finish(&st.sub)
 		return
 	}
 	_ = st.guarded(func() error { st.guard.finish(st.sub.b.opts.WriteTimeout); return nil })

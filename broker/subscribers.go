@@ -155,7 +155,7 @@ func (p *report) complete(age time.Duration) {
 		p.CatchingUp = true
 		p.Lag = max(p.Lag, age-at)
 	}
-	if s.guard != nil {
-		p.Lag = max(p.Lag, s.guard.writing(age))
+	if s.out != nil {
+		p.Lag = max(p.Lag, s.out.guard.writing(age))
 	}
 }

@@ -16,7 +16,36 @@ import (
 // it, and Close ends it. Close, Add and Remove may be called concurrently with
 // everything; Events is for one goroutine at a time.
 type Subscription struct {
-	b *Broker
+	// First what a delivery touches, in two lines of the processor's cache if that
+	// is over HTTP: see stream.
+	out    *stream      // of a subscriber over HTTP; set before anybody else sees s
+	closed atomic.Bool  // set under the order lock
+	debt   atomic.Int32 // short turns that it owes: see longTurn
+
+	// What has been handed out. Owned by the goroutine whose turn it is, or by
+	// the shard while the registration is parked.
+	direct   bool // the shard may write to line then
+	plain    bool // its next turn may be a plain one: see plainTurn
+	stage    stage
+	ahead    bool          // of this Broker, which lags behind the one the subscriber was on before
+	owed     bool          // the replay ends with a block that sets the ID to through
+	wasSlow  bool          // that is in the log
+	seen     uint64        // item.n of the newest item of the current registration
+	total    atomic.Uint64 // events handed out, up to the last flush
+	wrote    time.Duration // of a subscriber over HTTP: when its last write was over, counted from Broker.born
+	position string        // everything up to this ID is done; "" before the first
+	handed   string        // newest ID that was handed out, or that a replay confirmed
+	line     *line         // the connection, once it is detached
+	tally    *tally        // of the shard
+
+	// The same, but not touched by a plain turn.
+	worker    *worker  // who does its turn; nil: a goroutine of its own
+	held      item     // taken from the queue, not handed out yet
+	rest      []*frame // of a batch that is handed out one by one, the next one last
+	delivered uint64   // events since the last flush
+
+	b       *Broker
+	changes atomic.Pointer[changes] // of the topics; nil: none so far
 
 	// Guarded by the order lock.
 	topics    []string      // never changed in place; those over HTTP are the same for ever
@@ -28,40 +57,14 @@ type Subscription struct {
 	interrupt context.CancelCauseFunc // ends the replay under way, if any
 
 	// Of a subscriber over HTTP; set before anybody else sees s.
-	guard  *guard
 	remote string        // the remote address
 	caller string        // see Options.Caller
 	until  time.Duration // when it is old enough, counted from Broker.born; 0: never
-	line   *line         // its connection, once it is detached
 
 	// What Subscribers tells. Durations count from Broker.born.
 	since    time.Duration
 	catching atomic.Int64  // since when the Store is asked, as a Duration; negative: it is not
 	dropped  atomic.Uint64 // events that the slow policy discarded
-	total    atomic.Uint64 // events handed out, up to the last flush
-
-	// From here on, and a little before, is what a delivery touches: see
-	// registration, and httpSubscriber.
-	out     *stream                 // of a subscriber over HTTP
-	changes atomic.Pointer[changes] // of the topics; nil: none so far
-	closed  atomic.Bool             // set under the order lock
-	debt    atomic.Int32            // short turns that it owes: see longTurn
-
-	// What has been handed out. Owned by the goroutine whose turn it is, or by
-	// the shard while the registration is parked.
-	direct    bool    // the shard may write to line then
-	worker    *worker // who does its turn; nil: a goroutine of its own
-	stage     stage
-	ahead     bool     // of this Broker, which lags behind the one the subscriber was on before
-	owed      bool     // the replay ends with a block that sets the ID to through
-	wasSlow   bool     // that is in the log
-	position  string   // everything up to this ID is done; "" before the first
-	handed    string   // newest ID that was handed out, or that a replay confirmed
-	held      item     // taken from the queue, not handed out yet
-	rest      []*frame // of a batch that is handed out one by one, the next one last
-	seen      uint64   // item.n of the newest item of the current registration
-	delivered uint64   // events since the last flush
-	tally     *tally   // of the shard
 }
 
 // stage is where in the fixed order of a stream a subscription stands.
@@ -119,7 +122,7 @@ func (b *Broker) Resume(lastEventID string, topics ...string) (*Subscription, er
 // whether there may be a subscription.
 const unasked = -1
 
-// subscribe opens s, which has its topics. With a guard, somebody serves it from
+// subscribe opens s, which has its topics. Over HTTP, somebody serves it from
 // the start. The topics are worth as much as the count of calls of End, from
 // before they were asked for: errEnded says that there were more since.
 func (b *Broker) subscribe(lastEventID string, s *Subscription, ends int64) (*Subscription, error) {
@@ -147,7 +150,7 @@ func (b *Broker) subscribe(lastEventID string, s *Subscription, ends int64) (*Su
 	}
 	b.subs[s] = struct{}{}
 	b.registerLocked(s)
-	if s.guard != nil {
+	if s.out != nil {
 		s.serving = true
 		b.serving++
 	}
