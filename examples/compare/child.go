@@ -71,9 +71,13 @@ func serve(s server, size int) error {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}()
+	stdin, err := openStdin()
+	if err != nil {
+		return err
+	}
 	fmt.Println(l.Addr())
 	p := &publisher{server: s, size: size}
-	for in := bufio.NewReader(os.Stdin); ; {
+	for in := bufio.NewReader(stdin); ; {
 		line, err := in.ReadString('\n')
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"time"
 )
 
@@ -31,6 +32,8 @@ func (l *load) connect(string, int, int) error { return errNeedsLinux }
 func (l *load) request(int, string) error      { return errNeedsLinux }
 func (l *load) read(time.Duration) error       { return errNeedsLinux }
 func (l *load) Close()                         {}
+
+func openStdin() (*os.File, error) { return os.Stdin, nil }
 
 func cpuTime() (time.Duration, error) { return 0, errNeedsLinux }
 func residentMemory() (int, error)    { return 0, errNeedsLinux }

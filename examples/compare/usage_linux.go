@@ -19,6 +19,18 @@ func cpuTime() (time.Duration, error) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
+// openStdin returns the standard input for reading in the way of a socket, whose
+// reader waits without a thread. Otherwise the publisher would keep a thread, and
+// the runtime's right to run something on a core, in its read for a while after
+// each event: a server would be measured that has one core less, or has not, as it
+// happens.
+func openStdin() (*os.File, error) {
+	if err := syscall.SetNonblock(0, true); err != nil {
+		return nil, err
+	}
+	return os.NewFile(0, "stdin"), nil
+}
+
 // residentMemory returns the resident set of this process in bytes.
 // /proc/self/statm would be cheaper but is only kept up to date per CPU.
 func residentMemory() (int, error) {
