@@ -295,6 +295,23 @@ func TestOfWorkersThatWereStuckNoneIsLeft(t *testing.T) {
 	})
 }
 
+func TestWhatWaitsInAnErrandIsDiscardedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShard(t, &broker.Options{WriteTimeout: time.Hour, Heartbeat: -1})
+		peers := newPeers(t, b, 2)
+		publish(t, b, 1, 1)
+		synctest.Wait()
+		free := peers[1].stick() // who came last has the first turn
+		publish(t, b, 2, 2)
+		synctest.Wait()
+		require.Equal(t, 2, b.End(func(broker.Subscriber) bool { return true }))
+		free()
+		assert.Contains(t, peers[1].Body(), "data: 2\n", "its write was under way")
+		assert.Contains(t, peers[0].Body(), "data: 1\n")
+		assert.NotContains(t, peers[0].Body(), "data: 2\n")
+	})
+}
+
 // The errands wait behind a worker that is stuck; those that find no more room
 // to wait are gone on by others.
 func TestAnyNumberOfErrandsAtOnceLosesNothing(t *testing.T) {

@@ -52,7 +52,8 @@ func (s *shard) nudge(r *registration) {
 }
 
 // plainTurn is what nearly every turn is: one batch is carried for an ordinary
-// stream, and nothing is missing before it. It does what drain, stream.blocks and
+// stream that was complete when it was parked, so nothing is missing before it: of
+// a hole since then there would be a mark. It does what drain, stream.blocks and
 // stream.send would, but touches only what comes first in registration, guard and
 // Subscription: none of that is in the cache any more when there are many. That
 // saves 2 to 4 % of a small write with 500 subscribers, and 6 % with 2,000.
@@ -61,7 +62,7 @@ func (s *shard) nudge(r *registration) {
 func (st *stream) plainTurn(r *registration, w *worker) (parked bool, err error) {
 	s, it := &st.sub, r.carried
 	b := it.batch
-	if !s.plain || b == nil || b.events == 0 || it.n-uint64(b.events) != s.seen || s.closed.Load() {
+	if !s.plain || b == nil || b.events == 0 || s.closed.Load() {
 		return false, nil
 	}
 	r.carried = item{}
@@ -76,9 +77,7 @@ func (st *stream) plainTurn(r *registration, w *worker) (parked bool, err error)
 	s.tally.bytes.Add(uint64(b.size))
 
 	wire := (*page)(&st.guard)
-	began := w.now
-	w.now = 0
-	if err = wire.Write(b.data, began); err == nil {
+	if err = wire.Write(b.data, w.now); err == nil {
 		err = wire.Flush()
 	}
 	w.now = time.Since(w.born)
