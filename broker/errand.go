@@ -113,7 +113,7 @@ type worker struct {
 	errands  <-chan *errand // closed by the shard as it ends
 	patience time.Duration
 	spare    bool          // it ends when no errand waits
-	now      time.Duration // the age of the Broker, from born, when it looked last, as after each write; 0: a write is under way
+	now      time.Duration // the age of the Broker, from born, when it looked last, as after each write; 0: it has to look
 	turns    atomic.Int64  // that have begun
 	relieved atomic.Bool
 

@@ -312,6 +312,39 @@ func TestWhatWaitsInAnErrandIsDiscardedAtTheEnd(t *testing.T) {
 	})
 }
 
+func TestWhatIsQueuedBeforeTheTurnIsOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShard(t, &broker.Options{WriteTimeout: time.Hour, Heartbeat: -1})
+		peers := newPeers(t, b, 2)
+		publish(t, b, 1, 1)
+		synctest.Wait()
+		free := peers[1].stick() // who came last has the first turn
+		before := len(peers[0].writes)
+		for n := 2; n < 6; n++ {
+			publish(t, b, n, n)
+			synctest.Wait()
+		}
+		free()
+		require.Len(t, peers[0].writes, before+1)
+		assert.Equal(t, 4, strings.Count(peers[0].last().text, "data: "))
+	})
+}
+
+func TestWhatWasNotWrittenIsNotInTheBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShard(t, &broker.Options{WriteTimeout: time.Hour, Heartbeat: -1})
+		p := newPeer(t, b, "")
+		publish(t, b, 1, 1)
+		synctest.Wait()
+		written := b.Stats().Bytes
+		require.NotZero(t, written)
+		p.do(func() { panic("on purpose") })
+		publish(t, b, 2, 2)
+		synctest.Wait()
+		assert.Equal(t, written, b.Stats().Bytes)
+	})
+}
+
 // The errands wait behind a worker that is stuck; those that find no more room
 // to wait are gone on by others.
 func TestAnyNumberOfErrandsAtOnceLosesNothing(t *testing.T) {

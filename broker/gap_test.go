@@ -167,3 +167,44 @@ func TestADetachedStreamIsToldAGapOfTheFollower(t *testing.T) {
 	read("10")
 	assert.Equal(t, []string{"1", "2", "gap:", "7", "8", "9", "10"}, got)
 }
+
+// doubtful is a Follower whose Follow says once, before the event with data, that
+// there is a gap.
+type doubtful struct {
+	broker.Follower
+	data string
+	told atomic.Bool
+}
+
+func (d *doubtful) Follow(ctx context.Context, after string) iter.Seq2[broker.Message, error] {
+	return func(yield func(broker.Message, error) bool) {
+		for m, err := range d.Follower.Follow(ctx, after) {
+			if m.Event.Data == d.data && !d.told.Swap(true) {
+				yield(broker.Message{}, broker.ErrGap)
+				return
+			}
+			if !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestAGapBehindAnEventThatWaitsInAnErrandIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &doubtful{Follower: storetest.NewLog().View(), data: "3"}
+		b := newShard(t, &broker.Options{Store: store, WriteTimeout: time.Hour, Heartbeat: -1})
+		peers := newPeers(t, b, 2)
+		publish(t, b, 1, 1)
+		synctest.Wait()
+		free := peers[1].stick() // who came last has the first turn
+		publish(t, b, 2, 2)
+		synctest.Wait()
+		publish(t, b, 3, 3, "another")
+		synctest.Wait()
+		free()
+		for _, p := range peers {
+			assert.Contains(t, p.Body(), "data: 2\n\nevent: gap\n")
+		}
+	})
+}

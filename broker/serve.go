@@ -101,7 +101,7 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 // the stack that a write takes, which is a fifth of what an idle subscriber
 // costs.
 func (b *Broker) stream(st *stream) {
-	gone := st.r.Context().Done()
+	gone := st.r.Context().Done() // st.r belongs to others in a moment
 	st.logBegin()
 	st.sub.spawn(nil)
 	select {

@@ -18,7 +18,8 @@ import (
 // parked, to the shard.
 type stream struct {
 	// What a delivery touches lies in the first three lines of the processor's
-	// cache: the beginnings of these two. See plainTurn.
+	// cache: the beginnings of these two. See plainTurn. Up to 512 bytes in all
+	// begin where such a line does.
 	guard guard
 	sub   Subscription
 
@@ -288,7 +289,7 @@ func (st *stream) farewell() {
 
 // detached makes l, on which the header has been sent, the wire of st.
 func (st *stream) detached(l *line) error {
-	st.w, st.sub.line, st.sub.out = l, l, st
+	st.w, st.sub.line = l, l
 	st.sub.wrote = st.sub.b.age()
 	// The handler returns before the stream ends. Of its request an idle stream
 	// keeps nothing that nobody asks for.
