@@ -46,6 +46,7 @@ type Subscription struct {
 
 	b       *Broker
 	changes atomic.Pointer[changes] // of the topics; nil: none so far
+	loop    loop                    // the one over Events
 
 	// Guarded by the order lock.
 	topics    []string      // never changed in place; those over HTTP are the same for ever
@@ -200,7 +201,9 @@ func (s *Subscription) Events(ctx context.Context) iter.Seq2[sse.Event, error] {
 		err := func() error {
 			defer s.unserve()
 			defer context.AfterFunc(ctx, func() { s.b.wake(s) })()
-			return s.run(ctx, &loop{s: s, yield: yield}, nil)
+			s.loop.yield = yield
+			defer func() { s.loop.yield = nil }()
+			return s.run(ctx, &s.loop, nil)
 		}()
 		if err != errBreak {
 			yield(sse.Event{}, err)
@@ -208,10 +211,10 @@ func (s *Subscription) Events(ctx context.Context) iter.Seq2[sse.Event, error] {
 	}
 }
 
-// loop is the outlet of Events.
+// loop is the outlet of Events. It is part of the Subscription, for one place less
+// to fetch: with 10,000 subscriptions that is 2 % of a delivery.
 type loop struct {
-	s     *Subscription
-	yield func(sse.Event, error) bool
+	yield func(sse.Event, error) bool // nil: there is none
 }
 
 func (l *loop) event(ev sse.Event) error {
