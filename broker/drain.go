@@ -20,9 +20,9 @@ func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration)
 				return err
 			}
 			// Before looking at the queue. When an event is dropped, missed is
-			// set while the queue is full, or before what still fits is queued:
-			// there is an item to take after that, and whoever then finds the
-			// queue empty has loaded missed since.
+			// set, and then there is an item to take after that, or the shard
+			// looks whether there is none, and queues a mark. So whoever finds the
+			// queue empty has loaded missed since, or has a mark to come.
 			missed = reg.missed.Load()
 			var closed bool
 			if s.held, closed = reg.receive(busy); closed {

@@ -140,9 +140,15 @@ func (s *shard) push(r *registration, b *batch) {
 	if b != nil {
 		s.put(r, item{b, n})
 	}
-	if lost > 0 && s.slow != DropNewest {
+	switch {
+	case lost == 0:
+	case s.slow != DropNewest:
 		r.behind = true
 		s.drop(r)
+	case r.isDone():
+		// All that was in the way has been taken since, and whoever took it may have
+		// looked at missed before.
+		s.put(r, item{newMark(""), r.count})
 	}
 }
 
