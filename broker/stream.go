@@ -17,9 +17,9 @@ import (
 // It belongs to the goroutine whose turn it is or, while the registration is
 // parked, to the shard.
 type stream struct {
-	// What a delivery touches lies in the first three lines of the processor's
-	// cache: the beginnings of these two. See plainTurn. Up to 512 bytes in all
-	// begin where such a line does.
+	// What a delivery touches, see plainTurn, is the beginnings of these two, which
+	// lie in three lines of the processor's cache as long as a stream has no more
+	// than 512 bytes: the runtime has it begin where a line does.
 	guard guard
 	sub   Subscription
 
