@@ -295,38 +295,41 @@ func TestOfWorkersThatWereStuckNoneIsLeft(t *testing.T) {
 	})
 }
 
+// onErrand returns two peers that have the event 1: the write of 2 to one of them is
+// under way until free is called, and the other waits in the same errand.
+func onErrand(t *testing.T, store broker.Store) (b *broker.Broker, stuck, waits *peer, free func()) {
+	b = newShard(t, &broker.Options{Store: store, WriteTimeout: time.Hour, Heartbeat: -1})
+	peers := newPeers(t, b, 2)
+	publish(t, b, 1, 1)
+	synctest.Wait()
+	free = peers[1].stick() // who came last has the first turn
+	publish(t, b, 2, 2)
+	synctest.Wait()
+	return b, peers[1], peers[0], free
+}
+
 func TestWhatWaitsInAnErrandIsDiscardedAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newShard(t, &broker.Options{WriteTimeout: time.Hour, Heartbeat: -1})
-		peers := newPeers(t, b, 2)
-		publish(t, b, 1, 1)
-		synctest.Wait()
-		free := peers[1].stick() // who came last has the first turn
-		publish(t, b, 2, 2)
-		synctest.Wait()
+		b, stuck, waits, free := onErrand(t, nil)
 		require.Equal(t, 2, b.End(func(broker.Subscriber) bool { return true }))
 		free()
-		assert.Contains(t, peers[1].Body(), "data: 2\n", "its write was under way")
-		assert.Contains(t, peers[0].Body(), "data: 1\n")
-		assert.NotContains(t, peers[0].Body(), "data: 2\n")
+		assert.Contains(t, stuck.Body(), "data: 2\n", "its write was under way")
+		assert.Contains(t, waits.Body(), "data: 1\n")
+		assert.NotContains(t, waits.Body(), "data: 2\n")
 	})
 }
 
 func TestWhatIsQueuedBeforeTheTurnIsOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newShard(t, &broker.Options{WriteTimeout: time.Hour, Heartbeat: -1})
-		peers := newPeers(t, b, 2)
-		publish(t, b, 1, 1)
-		synctest.Wait()
-		free := peers[1].stick() // who came last has the first turn
-		before := len(peers[0].writes)
-		for n := 2; n < 6; n++ {
+		b, _, waits, free := onErrand(t, nil)
+		before := len(waits.writes)
+		for n := 3; n < 6; n++ {
 			publish(t, b, n, n)
 			synctest.Wait()
 		}
 		free()
-		require.Len(t, peers[0].writes, before+1)
-		assert.Equal(t, 4, strings.Count(peers[0].last().text, "data: "))
+		require.Len(t, waits.writes, before+1)
+		assert.Equal(t, 4, strings.Count(waits.last().text, "data: "))
 	})
 }
 

@@ -193,17 +193,11 @@ func (d *doubtful) Follow(ctx context.Context, after string) iter.Seq2[broker.Me
 func TestAGapBehindAnEventThatWaitsInAnErrandIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &doubtful{Follower: storetest.NewLog().View(), data: "3"}
-		b := newShard(t, &broker.Options{Store: store, WriteTimeout: time.Hour, Heartbeat: -1})
-		peers := newPeers(t, b, 2)
-		publish(t, b, 1, 1)
-		synctest.Wait()
-		free := peers[1].stick() // who came last has the first turn
-		publish(t, b, 2, 2)
-		synctest.Wait()
+		b, stuck, waits, free := onErrand(t, store)
 		publish(t, b, 3, 3, "another")
 		synctest.Wait()
 		free()
-		for _, p := range peers {
+		for _, p := range []*peer{stuck, waits} {
 			assert.Contains(t, p.Body(), "data: 2\n\nevent: gap\n")
 		}
 	})

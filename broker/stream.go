@@ -73,10 +73,8 @@ func (st *stream) serve(err error) error {
 // turn writes what has come for reg. w calls it.
 func (st *stream) turn(reg *registration, w *worker) error {
 	return st.guarded(func() error {
-		if parked, err := st.plainTurn(reg, w); err != nil {
+		if err := st.plainTurn(reg, w); err != nil {
 			return err
-		} else if parked {
-			return errParked
 		}
 		st.sub.worker = w
 		return st.sub.drain(st.ctx, st, reg)
@@ -305,11 +303,9 @@ func (st *stream) detached(l *line) error {
 // park prepares the stream for being idle.
 func (st *stream) park(complete bool) {
 	sub := &st.sub
-	sub.direct, sub.plain = false, false
-	if sub.line == nil {
-		sub.plain = complete && !sub.ahead && st.gzip == nil
-	} else {
-		l := sub.line
+	sub.direct = false
+	sub.plain = complete && !sub.ahead && st.gzip == nil && sub.line == nil
+	if l := sub.line; l != nil {
 		closeOnce(st.done) // the handler has nothing to wait for
 		// The shard tells no Gap, and does not pick from what a Broker has that
 		// lags behind the one before.
