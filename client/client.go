@@ -36,9 +36,10 @@ type Options struct {
 	// Prepare, if not nil, is called with the request of every attempt before
 	// it is sent, for instance to set a fresh token. It may change the request
 	// as it likes and keep it until the attempt is over; what it sets does not
-	// leave the origin of the request, like Header. The request's context ends
-	// with that of Events and on Reconnect. An error ends the iteration, which
-	// yields it wrapped.
+	// leave the origin of the request, like Header; another origin gets Body
+	// in place of a body that it has set. The request's context ends with that
+	// of Events and on Reconnect. An error ends the iteration, which yields it
+	// wrapped, unless Reconnect has ended the attempt: then another follows.
 	Prepare func(*http.Request) error
 
 	// HTTPClient sends the requests. nil is http.DefaultClient. The Client uses
@@ -131,7 +132,7 @@ type Client struct {
 
 	// These belong to the run that has set ranging.
 	decoder    *sse.Decoder
-	unsendable string // the last ID that the Logger was told about
+	unsendable string // the ID of the last attempt that the Logger was told about; "": there was none to tell
 
 	lastEventID lastID // set by New and by the run
 
@@ -161,7 +162,7 @@ func New(url string, opts *Options) *Client {
 		o.HTTPClient = http.DefaultClient
 	}
 	c.http = *o.HTTPClient
-	c.http.CheckRedirect = redirects(c.http.CheckRedirect)
+	c.http.CheckRedirect = c.redirects(c.http.CheckRedirect)
 	if c.http.Timeout != 0 {
 		c.log(context.Background(), slog.LevelWarn, "client: the Timeout of the http.Client ends healthy streams too",
 			slog.Duration("timeout", c.http.Timeout))
@@ -200,7 +201,7 @@ func (c *Client) events(ctx context.Context, yield func(sse.Event, error) bool) 
 	if c.err != nil {
 		return c.err
 	}
-	r, ok := c.begin(yield)
+	r, ok := c.begin(ctx, yield)
 	if !ok {
 		return errBusy
 	}
@@ -209,14 +210,14 @@ func (c *Client) events(ctx context.Context, yield func(sse.Event, error) bool) 
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := r.turn(ctx); err != nil {
+		if err := r.turn(); err != nil {
 			return err
 		}
 	}
 }
 
 // begin returns a new run, if there is no other.
-func (c *Client) begin(yield func(sse.Event, error) bool) (r *run, ok bool) {
+func (c *Client) begin(ctx context.Context, yield func(sse.Event, error) bool) (r *run, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ranging {
@@ -225,6 +226,7 @@ func (c *Client) begin(yield func(sse.Event, error) bool) (r *run, ok bool) {
 	c.ranging = true
 	return &run{
 		client:      c,
+		ctx:         ctx,
 		yield:       yield,
 		backoff:     newBackoff(c.opts.MinBackoff, c.opts.MaxBackoff),
 		lastEventID: c.lastEventID.get(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,6 +109,44 @@ func TestTheEndOfTheContextEndsTheIteration(t *testing.T) {
 		assert.Equal(t, []error{nil, reason}, got)
 		assert.Equal(t, "1", c.LastEventID())
 	})
+}
+
+// A lateContext is a context of the user's own making: contexts that derive from
+// it hear of its end from a goroutine, a moment later.
+type lateContext struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c lateContext) Done() <-chan struct{} { return c.done }
+
+func (c lateContext) Err() error {
+	select {
+	case <-c.done:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+func TestOnceTheContextHasEndedNothingIsYielded(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			p := serve(t, whole(strings.Repeat("data\n\n", 1000)))
+			ctx := lateContext{t.Context(), make(chan struct{})}
+			n := 0
+			for _, err := range p.client(client.Options{}).Events(ctx) {
+				if err != nil {
+					assert.Equal(t, context.Canceled, err)
+					continue
+				}
+				if n++; n == 1 {
+					close(ctx.done)
+				}
+			}
+			assert.Equal(t, 1, n)
+		})
+	}
 }
 
 // A stuck is a connection on which writing blocks from the moment that hold is

@@ -22,7 +22,7 @@ var ErrIdle = errors.New("client: idle timeout")
 type ResponseError struct {
 	StatusCode int
 	Header     http.Header
-	Body       []byte // the first 4 KiB, or less if it did not arrive within 3 seconds
+	Body       []byte // the first 4 KiB; less if it took longer than 3 seconds, or paused for IdleTimeout
 }
 
 // Error says what was unexpected: the status or, if that was 200, the media

@@ -37,22 +37,29 @@ func (w *watch) disarm() {
 	}
 }
 
-// A source is the body of a response as the Decoder reads it.
-type source struct {
-	run   *run
+// watched is the body of a response. The watch is armed only in Read: the time that
+// the consumer takes over an event is not the server's silence.
+type watched struct {
 	body  io.Reader
 	watch *watch
 }
 
-// Read reads from the body. The watch is armed only meanwhile: the time that the
-// consumer takes over an event is not the server's silence.
-//
-// The Decoder asks for more once it has nothing left to say about what it has,
-// so this is also when an ID is taken over that a block without data has set.
+func (w watched) Read(p []byte) (int, error) {
+	w.watch.arm()
+	defer w.watch.disarm()
+	return w.body.Read(p)
+}
+
+// A source is the body of a stream as the Decoder reads it.
+type source struct {
+	run  *run
+	body watched
+}
+
+// Read reads from the body. The Decoder asks for more once it has nothing left to
+// say about what it has, so this is also when an ID is taken over that a block
+// without data has set.
 func (s *source) Read(p []byte) (int, error) {
 	s.run.setLastEventID(s.run.client.decoder.LastEventID())
-	s.watch.arm()
-	n, err := s.body.Read(p)
-	s.watch.disarm()
-	return n, err
+	return s.body.Read(p)
 }

@@ -12,10 +12,10 @@ const maxRedirects = 20
 
 // redirects returns a CheckRedirect that keeps what the request holds from
 // other origins, and then asks the user's own, if there is one.
-func redirects(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+func (c *Client) redirects(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
 		if leavesOrigin(req, via) {
-			strip(req)
+			c.strip(req)
 		}
 		if next != nil {
 			return next(req, via) // as it is: net/http compares with ErrUseLastResponse
@@ -43,7 +43,7 @@ func leavesOrigin(req *http.Request, via []*http.Request) bool {
 // strip removes everything that came from Options.Header or Prepare, and the
 // Referer that net/http has added. net/http itself only removes what it knows
 // to be sensitive, such as Authorization, and lets an X-Api-Key pass.
-func strip(req *http.Request) {
+func (c *Client) strip(req *http.Request) {
 	for name := range req.Header {
 		switch http.CanonicalHeaderKey(name) {
 		case headerAccept, headerCacheControl, headerLastEventID:
@@ -52,6 +52,11 @@ func strip(req *http.Request) {
 		}
 	}
 	req.Host = "" // net/http keeps it for a Location without a scheme, "//elsewhere/" too
+
+	if req.GetBody != nil { // of 307 and 308; Prepare may have set another one
+		req.Body.Close()
+		c.setBody(req)
+	}
 }
 
 // origin returns the scheme, host and port of u, the port also if it is the

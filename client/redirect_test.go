@@ -32,6 +32,12 @@ func (c *chain) RoundTrip(req *http.Request) (*http.Response, error) {
 		body, _ := io.ReadAll(req.Body)
 		asked.Body = string(body)
 	}
+	if req.GetBody != nil { // which a Transport uses when it has to send the request again
+		r, _ := req.GetBody()
+		if body, _ := io.ReadAll(r); string(body) != asked.Body {
+			asked.Body += ", then " + string(body)
+		}
+	}
 	c.asked = append(c.asked, asked)
 	if len(c.redirects) > 0 {
 		fmt.Sscan(c.redirects[0], &resp.StatusCode, (*location)(&resp.Header))
@@ -156,6 +162,31 @@ func TestMethodAndBodyAreKeptBy307And308(t *testing.T) {
 				assert.Equal(t, []sent{{"REPORT", "all of it"}, want, want}, got)
 			})
 		}
+	}
+}
+
+func TestABodyThatPrepareSetsStaysAtTheOrigin(t *testing.T) {
+	for _, body := range []string{"", "for anybody"} {
+		c := &chain{redirects: []string{"307 /moved", "308 http://other.test/", "307 http://home.test/"}}
+		opts := &client.Options{
+			Method:     http.MethodPost,
+			Body:       []byte(body),
+			HTTPClient: &http.Client{Transport: c},
+			Prepare: func(req *http.Request) error {
+				req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("secret")), nil }
+				req.Body, _ = req.GetBody()
+				req.ContentLength = int64(len("secret"))
+				return nil
+			},
+		}
+		for _, err := range client.New("http://home.test/", opts).Events(t.Context()) {
+			assert.NoError(t, err)
+		}
+		var got []string
+		for _, r := range c.asked {
+			got = append(got, r.Method+" "+r.Body)
+		}
+		assert.Equal(t, []string{"POST secret", "POST secret", "POST " + body, "POST " + body}, got)
 	}
 }
 

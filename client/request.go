@@ -57,14 +57,11 @@ func ownHeader(h http.Header) http.Header {
 
 // request returns the request of one attempt, ready to be sent.
 func (c *Client) request(ctx context.Context, lastEventID string) (*http.Request, error) {
-	var body io.Reader
-	if len(c.opts.Body) > 0 {
-		body = bytes.NewReader(c.opts.Body) // which also makes a GetBody, for 307 and 308
-	}
-	req, err := http.NewRequestWithContext(ctx, c.opts.Method, c.url, body)
+	req, err := http.NewRequestWithContext(ctx, c.opts.Method, c.url, nil)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
+	c.setBody(req)
 	req.Header = c.opts.Header.Clone()
 	if host := req.Header.Get(headerHost); host != "" {
 		req.Host = host // net/http takes it from here only
@@ -74,14 +71,16 @@ func (c *Client) request(ctx context.Context, lastEventID string) (*http.Request
 	// string, then: Let lastEventIDValue be the EventSource object's last
 	// event ID string, encoded as UTF-8. Set (`Last-Event-ID`,
 	// lastEventIDValue) in request's header list."
-	if lastEventID != "" {
-		if sendable(lastEventID) {
+	switch {
+	case sendable(lastEventID):
+		if lastEventID != "" {
 			req.Header.Set(headerLastEventID, lastEventID)
-		} else if c.unsendable != lastEventID {
-			c.unsendable = lastEventID
-			c.log(ctx, slog.LevelWarn, "client: the last event ID cannot be sent in a header: connecting without one",
-				slog.Int("length", len(lastEventID)))
 		}
+		c.unsendable = ""
+	case c.unsendable != lastEventID:
+		c.unsendable = lastEventID
+		c.log(ctx, slog.LevelWarn, "client: the last event ID cannot be sent in a header: connecting without one",
+			slog.Int("length", len(lastEventID)))
 	}
 	if c.opts.Prepare != nil {
 		if err := c.opts.Prepare(req); err != nil {
@@ -89,6 +88,18 @@ func (c *Client) request(ctx context.Context, lastEventID string) (*http.Request
 		}
 	}
 	return req, nil
+}
+
+// setBody gives req the Body of Options, and a GetBody for 307 and 308.
+func (c *Client) setBody(req *http.Request) {
+	body := c.opts.Body
+	if len(body) == 0 {
+		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
+		return
+	}
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req.Body, _ = req.GetBody()
+	req.ContentLength = int64(len(body))
 }
 
 // sendable reports whether the ID reaches the server unchanged in a header:

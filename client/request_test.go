@@ -189,6 +189,12 @@ func TestAnIDThatAHeaderCannotCarryIsNotSent(t *testing.T) {
 		}, consume(t.Context(), p, client.Options{}))
 		assert.Equal(t, []string{"[]", "[]", "[]", "[better]"}, p.lastEventIDs())
 	})
+	inBubble(t, "and is told of again when it comes back", func(t *testing.T) {
+		var log bytes.Buffer
+		p := serve(t, whole("id: \x01\n\n"), whole("id: good\n\n"), whole("id: \x01\n\n"), whole("id\n\n"), whole("id: \x01\n\n"))
+		consume(t.Context(), p, client.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+		assert.Equal(t, 3, strings.Count(log.String(), "cannot be sent"))
+	})
 }
 
 func TestATimeoutOfTheHTTPClientIsWarnedOfOnce(t *testing.T) {

@@ -89,8 +89,8 @@ func Test204EndsTheIterationWithoutAnError(t *testing.T) {
 
 // failure ranges over the events of a server that refuses, and returns the
 // error, which must be a *ResponseError.
-func failure(t *testing.T, p *peer) client.ResponseError {
-	for _, err := range p.client(client.Options{}).Events(t.Context()) {
+func failure(t *testing.T, p *peer, opts client.Options) client.ResponseError {
+	for _, err := range p.client(opts).Events(t.Context()) {
 		if refused, ok := errors.AsType[*client.ResponseError](err); assert.True(t, ok, err) {
 			refused.Header.Del("Date")
 			return *refused
@@ -111,7 +111,7 @@ func TestAResponseErrorHoldsTheBeginningOfTheBody(t *testing.T) {
 			StatusCode: http.StatusGone,
 			Header:     http.Header{"X-Reason": {"gone"}, "Content-Type": {"text/plain"}, "Content-Length": {"14"}},
 			Body:       []byte("no longer here"),
-		}, failure(t, p))
+		}, failure(t, p, client.Options{}))
 	})
 	inBubble(t, "of an endless one 4 KiB", func(t *testing.T) {
 		p := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -122,7 +122,7 @@ func TestAResponseErrorHoldsTheBeginningOfTheBody(t *testing.T) {
 				}
 			}
 		})
-		assert.Equal(t, strings.Repeat("0123456789abcdef", 256), string(failure(t, p).Body))
+		assert.Equal(t, strings.Repeat("0123456789abcdef", 256), string(failure(t, p, client.Options{}).Body))
 	})
 	inBubble(t, "of one that stalls what has come in 3 seconds", func(t *testing.T) {
 		p := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -132,8 +132,23 @@ func TestAResponseErrorHoldsTheBeginningOfTheBody(t *testing.T) {
 			<-r.Context().Done()
 		})
 		start := time.Now()
-		assert.Equal(t, "wait", string(failure(t, p).Body))
+		assert.Equal(t, "wait", string(failure(t, p, client.Options{}).Body))
 		assert.Equal(t, 3*time.Second, time.Since(start))
+	})
+	inBubble(t, "of one that pauses what has come before IdleTimeout", func(t *testing.T) {
+		p := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			for pause := 200 * time.Millisecond; pause < 2*time.Second; pause *= 2 {
+				fmt.Fprintln(w, pause)
+				http.NewResponseController(w).Flush()
+				time.Sleep(pause)
+			}
+			<-r.Context().Done()
+		})
+		start := time.Now()
+		body := failure(t, p, client.Options{IdleTimeout: time.Second}).Body
+		assert.Equal(t, "200ms\n400ms\n800ms\n1.6s\n", string(body))
+		assert.Equal(t, 2400*time.Millisecond, time.Since(start))
 	})
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -28,6 +29,7 @@ var (
 // A run is one iteration over Events. It belongs to the goroutine that ranges.
 type run struct {
 	client      *Client
+	ctx         context.Context // of the iteration
 	yield       func(sse.Event, error) bool
 	backoff     backoff
 	failed      int    // attempts in a row
@@ -43,14 +45,14 @@ type attempt struct {
 }
 
 // turn makes one attempt and waits for the next. It returns nil if that is due,
-// unless ctx has ended in the wait.
+// unless r.ctx has ended in the wait.
 //
 // Reconnect cancels the context of the turn, and so the attempt as well as the
 // wait, whichever it finds. A Reconnect that still finds this turn when it is
 // already over cancels nothing, and needs not: the next attempt starts after
 // that call. None is lost, and none is kept for a connection it was not meant for.
-func (r *run) turn(ctx context.Context) error {
-	c := r.client
+func (r *run) turn() error {
+	c, ctx := r.client, r.ctx
 	turn, drop := context.WithCancelCause(ctx)
 	defer drop(nil)
 	c.mu.Lock()
@@ -129,7 +131,7 @@ func (r *run) attempt(turn context.Context) attempt {
 	case resp.StatusCode == http.StatusNoContent:
 		return attempt{err: errOver}
 	case resp.StatusCode != http.StatusOK || !isStream(resp.Header.Get("Content-Type")):
-		return attempt{err: c.refusal(resp, func() { cancel(nil) })}
+		return attempt{err: refusal(resp, &w, func() { cancel(nil) })}
 	}
 	opened := time.Now()
 	if c.opts.OnConnect != nil {
@@ -137,7 +139,7 @@ func (r *run) attempt(turn context.Context) attempt {
 		shown.Body = http.NoBody // the bytes are the Decoder's
 		c.opts.OnConnect(&shown)
 	}
-	c.decoder.Reset(&source{run: r, body: resp.Body, watch: &w}, r.lastEventID)
+	c.decoder.Reset(&source{run: r, body: watched{resp.Body, &w}}, r.lastEventID)
 	events, err := r.read(ctx)
 	return attempt{
 		err:    err,
@@ -148,8 +150,8 @@ func (r *run) attempt(turn context.Context) attempt {
 
 // read yields the events of a stream until that ends. It reports whether there
 // were any, and how it ended: with errOver if the consumer has left, with ErrIdle
-// or ctx's error if that was done before an event could be handed over, or else
-// with the Decoder's error.
+// or the error of a context if that was done before an event could be handed over,
+// or else with the Decoder's error.
 func (r *run) read(ctx context.Context) (events bool, err error) {
 	d := r.client.decoder
 	for ev, err := range d.Events() {
@@ -157,11 +159,12 @@ func (r *run) read(ctx context.Context) (events bool, err error) {
 			r.setLastEventID(d.LastEventID())
 			return events, idleOr(ctx, err)
 		}
-		// The end of the iteration and Reconnect cancel ctx before they
-		// return, so from then on nothing is handed over that had been
-		// parsed or buffered before. Its ID is not taken either.
-		if ctx.Err() != nil {
-			return events, idleOr(ctx, ctx.Err())
+		// From the end of the iteration on, and once Reconnect has returned,
+		// nothing is handed over that had been parsed or buffered before. Its
+		// ID is not taken either. Reconnect has cancelled ctx by then; what
+		// ends r.ctx may do that a moment later.
+		if err := cmp.Or(ctx.Err(), r.ctx.Err()); err != nil {
+			return events, idleOr(ctx, err)
 		}
 		r.setLastEventID(ev.ID)
 		events = true
@@ -207,12 +210,8 @@ func isStream(contentType string) bool {
 
 // refusal returns the error for a response that is no stream. It calls cancel
 // if the body takes too long.
-func (c *Client) refusal(resp *http.Response, cancel func()) *ResponseError {
-	limit := errorBodyTimeout
-	if idle := c.opts.IdleTimeout; idle > 0 {
-		limit = min(limit, idle)
-	}
-	defer time.AfterFunc(limit, cancel).Stop()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what came before an error is kept
+func refusal(resp *http.Response, w *watch, cancel func()) *ResponseError {
+	defer time.AfterFunc(errorBodyTimeout, cancel).Stop()
+	body, _ := io.ReadAll(io.LimitReader(watched{resp.Body, w}, maxErrorBody)) // what came before an error is kept
 	return &ResponseError{StatusCode: resp.StatusCode, Header: resp.Header, Body: body}
 }
