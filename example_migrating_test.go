@@ -125,6 +125,7 @@ func Example_migratingGoSSESession() {
 			http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
 			return
 		}
+		defer stream.Close()
 		if err := stream.Send(sse.Event{Type: "headline", Data: "hello"}); err != nil {
 			return
 		}

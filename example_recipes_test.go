@@ -249,6 +249,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
 		return
 	}
+	defer stream.Close()
 	for token := range generate(r.Context(), question) {
 		ev, err := ssejson.Event(part{Text: token})
 		if err != nil || stream.Send(ev) != nil {

@@ -17,6 +17,7 @@ func tokens(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
 		return
 	}
+	defer stream.Close()
 	for _, token := range []string{"Hello", " ", "world"} {
 		if err := stream.Send(sse.Event{Type: "token", Data: token}); err != nil {
 			return // the client is gone

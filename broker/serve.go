@@ -262,7 +262,11 @@ func (b *Broker) later(w http.ResponseWriter, r *http.Request, code int, err err
 func (b *Broker) dismiss(w http.ResponseWriter, r *http.Request) {
 	opts := b.writerOptions()
 	opts.Retry = b.spreadRetry()
-	if _, err := sse.NewWriter(w, r, opts); errors.Is(err, http.ErrNotSupported) {
+	stream, err := sse.NewWriter(w, r, opts)
+	switch {
+	case err == nil:
+		stream.Close()
+	case errors.Is(err, http.ErrNotSupported):
 		b.deny(w, r, http.StatusInternalServerError, err)
 	}
 }

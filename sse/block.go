@@ -164,10 +164,9 @@ func (d *Decoder) dispatch() (typ, data string, retry time.Duration, ok bool) {
 		return "", "", 0, false
 	}
 	if value := b.typ.value(buf); len(value) > 0 {
-		if string(value) != d.lastType {
-			d.lastType = d.text(value, b.odd)
+		if typ = d.reuse(d.lastType, value, b.odd); len(typ) <= largeText {
+			d.lastType = typ // a large one would be kept for as long as d is
 		}
-		typ = d.lastType
 	}
 	id := d.lastID
 	if b.id.set {

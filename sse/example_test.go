@@ -68,6 +68,7 @@ func ExampleEvents() {
 		if err != nil {
 			return
 		}
+		defer sw.Close()
 		sw.Send(sse.Event{Type: "greeting", Data: "hello"})
 	}))
 	defer srv.Close()
@@ -102,6 +103,7 @@ func ExampleWriter() {
 			http.Error(w, "streaming is not supported", http.StatusInternalServerError)
 			return
 		}
+		defer sw.Close()
 		err = generate(r.Context(), func(token string) error {
 			return sw.Send(sse.Event{Data: token})
 		})

@@ -114,6 +114,10 @@ func TestTheMemoryOfALargeEventIsGivenBack(t *testing.T) {
 	for name, event := range map[string]string{
 		"one line":  "data: " + big + "\n\n",
 		"two lines": "data: " + big + "\ndata: 2\n\n",
+		"its type":  "event: " + big + "\ndata\n\n",
+		"its ID":    "id: " + big + "\ndata\n\nid: 2\n\n",
+		"a comment": ": " + big + "\n\n",
+		"no field":  "x: " + big + "\n\n",
 	} {
 		stream := strings.NewReader(event + "data: small\n\n: c")
 		largest, last := 0, 0

@@ -55,6 +55,16 @@ func TestAnIDWithANULIsNoneAtTheBeginningOfAStream(t *testing.T) {
 	assert.Equal(t, sse.Event{ID: "kept", Data: "a"}, ev)
 }
 
+func TestAnIDIsUTF8ThoughTheOneBeforeWasNot(t *testing.T) {
+	d := sse.NewDecoder(nil)
+	d.Reset(strings.NewReader("data: a\n\nid: \xff\ndata: b\n\n"), "\xff")
+	got := []sse.Event{}
+	for ev := range d.Events() {
+		got = append(got, ev)
+	}
+	assert.Equal(t, []sse.Event{{ID: "\xff", Data: "a"}, {ID: "\ufffd", Data: "b"}}, got)
+}
+
 // endless yields the same byte for ever.
 type endless struct{}
 

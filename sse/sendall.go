@@ -3,11 +3,14 @@ package sse
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 )
 
 // flushStride is how many bytes SendAll gathers before it flushes.
 const flushStride = 32 << 10
+
+var errClosed = errors.New("sse: the Writer is closed")
 
 // SendAll sends the events that arrive on ch until ch is closed, ctx or the
 // request's context ends, or the stream fails. Events that are waiting in ch
@@ -20,9 +23,7 @@ const flushStride = 32 << 10
 // or that arrive as a context ends, are not sent.
 //
 // SendAll is meant to be the last thing that a handler does: it leaves a write
-// deadline of WriterOptions.WriteTimeout from its return on, because net/http
-// still has to write the end of the response then, and would wait without limit
-// for a client that does not read. The next Flush removes that deadline.
+// deadline, as [Writer.Close] does. The next Flush removes that deadline.
 func (w *Writer) SendAll(ctx context.Context, ch <-chan Event) error {
 	defer w.armEnd()
 
@@ -102,6 +103,16 @@ func (w *Writer) endedBy(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// Close ends the use of w. It sends nothing, but leaves a write deadline of
+// WriterOptions.WriteTimeout from now on, for net/http still has to write the end
+// of the response when the handler returns, and would wait without limit for a
+// client that does not read; so would [http.Server.Shutdown]. From then on every
+// method returns an error. Closing again, or after a failure, does nothing.
+func (w *Writer) Close() {
+	w.armEnd()
+	w.err = cmp.Or(w.err, errClosed)
 }
 
 // armEnd sets the write deadline for the end of the response. After a failure

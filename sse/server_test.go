@@ -170,6 +170,16 @@ func TestAClientThatGoesEndsSendAll(t *testing.T) {
 // the end of the response then meets a full buffer, when no method of the
 // Writer can be called any more.
 func TestTheEndOfTheResponseHasADeadlineToo(t *testing.T) {
+	t.Run("after SendAll", func(t *testing.T) {
+		testTheEnd(t, func(w *sse.Writer) error { return w.SendAll(context.Background(), queued("a")) })
+	})
+	t.Run("after Close", func(t *testing.T) {
+		testTheEnd(t, func(w *sse.Writer) error { defer w.Close(); return w.Send(sse.Event{Data: "a"}) })
+	})
+}
+
+// testTheEnd tests what becomes of the end of a response after send.
+func testTheEnd(t *testing.T, send func(*sse.Writer) error) {
 	synctest.Test(t, func(t *testing.T) {
 		const end = "0\r\n\r\n"
 		response := func(buffer int, wait time.Duration) string {
@@ -177,7 +187,7 @@ func TestTheEndOfTheResponseHasADeadlineToo(t *testing.T) {
 			srv := ssetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				sw, err := sse.NewWriter(w, r, nil)
 				if assert.NoError(t, err) {
-					assert.NoError(t, sw.SendAll(r.Context(), queued("a")))
+					assert.NoError(t, send(sw))
 				}
 			}), &ssetest.ServerOptions{Network: nw})
 			defer srv.Close()
@@ -199,4 +209,36 @@ func TestTheEndOfTheResponseHasADeadlineToo(t *testing.T) {
 		assert.False(t, strings.HasSuffix(tooLate, end), tooLate)
 		assert.Len(t, tooLate, len(most))
 	})
+}
+
+func TestHEADIsAnsweredWithTheHeaderAlone(t *testing.T) {
+	for _, p := range ssetest.Protocols {
+		t.Run(p.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended := make(chan error, 2)
+				srv := ssetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					sw, err := sse.NewWriter(w, r, &sse.WriterOptions{Retry: time.Second})
+					if assert.NoError(t, err) {
+						ended <- sw.Send(sse.Event{Data: "a"})
+						ended <- sw.SendAll(r.Context(), queued("b"))
+					}
+				}), &ssetest.ServerOptions{Protocol: p})
+				head, err := srv.Client().Head(srv.URL)
+				require.NoError(t, err)
+				head.Body.Close()
+				assert.Equal(t, http.StatusOK, head.StatusCode)
+				assert.Equal(t, sse.MediaType, head.Header.Get("Content-Type"))
+				assert.Equal(t, http.ErrBodyNotAllowed, <-ended)
+				assert.Equal(t, http.ErrBodyNotAllowed, <-ended)
+
+				// Over the same connection.
+				res, err := srv.Client().Get(srv.URL)
+				require.NoError(t, err)
+				defer res.Body.Close()
+				body, err := io.ReadAll(res.Body)
+				assert.NoError(t, err)
+				assert.Equal(t, "retry: 1000\n\ndata: a\n\ndata: b\n\n", string(body))
+			})
+		})
+	}
 }

@@ -51,9 +51,10 @@ func (d *Decoder) share(b []byte) string {
 	return unsafe.String(&rest[0], len(b))
 }
 
-// reuse returns value as a string: last itself, if that is what it says.
+// reuse returns value as a string: last itself, if that is what it says. last may
+// come from Reset, and then be no UTF-8.
 func (d *Decoder) reuse(last string, value []byte, odd uint64) string {
-	if string(value) == last {
+	if string(value) == last && (odd == 0 || utf8.ValidString(last)) {
 		return last
 	}
 	return d.text(value, odd)

@@ -44,7 +44,9 @@ const (
 //
 // A write or a flush that fails ends the stream: from then on every method
 // returns the same error, and the handler should return. So it should when the
-// request's context ends, whose cause every method returns then.
+// request's context ends, whose cause every method returns then. The last that a
+// handler calls should be [Writer.SendAll], or else [Writer.Close], for instance
+// with defer.
 type Writer struct {
 	rw          http.ResponseWriter
 	rc          *http.ResponseController
@@ -72,7 +74,12 @@ type Writer struct {
 // If neither w nor what its Unwrap methods lead to can flush, the error wraps
 // [http.ErrNotSupported], and w and its header are as they were: the handler
 // can still answer with a status of its own. After any other error the response
-// has begun.
+// may have begun.
+//
+// To HEAD the header is all the response. Every method of the Writer returns
+// [http.ErrBodyNotAllowed] then, so that the handler returns, as it does when a
+// client goes, and the header is sent. Waiting for events, it would keep the
+// connection from the client's next request.
 func NewWriter(w http.ResponseWriter, r *http.Request, opts *WriterOptions) (*Writer, error) {
 	if !canFlush(w) {
 		return nil, fmt.Errorf("sse: cannot stream to a %T, which cannot flush: %w", w, http.ErrNotSupported)
@@ -101,6 +108,10 @@ func NewWriter(w http.ResponseWriter, r *http.Request, opts *WriterOptions) (*Wr
 
 	SetHeader(w.Header())
 	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		sw.err = http.ErrBodyNotAllowed // nor a flush: over HTTP/2 it may fail, as the header is the end
+		return sw, nil
+	}
 	if o.Retry > 0 {
 		if _, err := sw.Write(AppendRetry(nil, o.Retry)); err != nil {
 			return nil, err
@@ -194,10 +205,13 @@ func (w *Writer) send(b []byte) error {
 // write timeout runs until the next [Writer.Flush], which therefore must not be
 // left waiting for anything but more to write.
 func (w *Writer) Write(p []byte) (n int, err error) {
-	if err := w.ended(); err != nil {
-		return 0, err
+	if len(p) == 0 {
+		return 0, w.ended()
 	}
 	for n < len(p) && err == nil {
+		if err := w.ended(); err != nil { // a client that reads slowly makes this take its time
+			return n, err
+		}
 		part := p[n:min(n+deadlineStride, len(p))]
 		if err = w.arm(len(part)); err == nil {
 			var m int

@@ -315,6 +315,52 @@ func TestEverythingReturnsTheCauseOnceTheRequestsContextHasEnded(t *testing.T) {
 	assert.Equal(t, gone, err)
 }
 
+func TestALargeWriteEndsWithTheRequestsContext(t *testing.T) {
+	gone := errors.New("gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	rw := &cancelling{journal: newJournal(), cancel: func() { cancel(gone) }}
+	w, err := sse.NewWriter(rw, httptest.NewRequest("GET", "/", nil).WithContext(ctx), nil)
+	require.NoError(t, err)
+	n, err := w.Write(make([]byte, 1<<20))
+	assert.Equal(t, gone, err)
+	assert.Equal(t, 64<<10, n)
+}
+
+// cancelling is a ResponseWriter whose client goes with the first Write.
+type cancelling struct {
+	*journal
+	cancel func()
+}
+
+func (c *cancelling) Write(p []byte) (int, error) {
+	c.cancel()
+	return c.journal.Write(p)
+}
+
+func TestAfterCloseThereIsADeadlineAndNothingElse(t *testing.T) {
+	bubble(t, &sse.WriterOptions{WriteTimeout: time.Second}, func(t *testing.T, j *journal, w *sse.Writer) {
+		require.NoError(t, w.Send(sse.Event{}))
+		j.done()
+		w.Close()
+		assert.Equal(t, []string{"deadline 1s"}, j.done())
+		time.Sleep(time.Second)
+		w.Close()
+		assert.Error(t, w.Send(sse.Event{}))
+		assert.Error(t, w.Comment(""))
+		assert.Error(t, w.Flush())
+		assert.Error(t, w.SendAll(t.Context(), nil))
+		assert.Empty(t, j.done())
+	})
+	bubble(t, nil, func(t *testing.T, j *journal, w *sse.Writer) {
+		j.err = io.ErrClosedPipe
+		require.Equal(t, io.ErrClosedPipe, w.Flush())
+		j.done()
+		w.Close()
+		assert.Empty(t, j.done(), "what failed keeps its deadline")
+		assert.Equal(t, io.ErrClosedPipe, w.Flush())
+	})
+}
+
 func TestTheLastEventIDIsTheHeaderOrElseTheQueryParameter(t *testing.T) {
 	for _, c := range []struct {
 		target string

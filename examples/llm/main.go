@@ -125,6 +125,7 @@ func answer(pace time.Duration, journal *log.Logger) http.HandlerFunc {
 			http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
 			return
 		}
+		defer stream.Close()
 		sent := 0
 		for token := range generate(r.Context(), pace, q.Messages[len(q.Messages)-1].Content) {
 			if send(stream, choice{Delta: delta{token}}) != nil {

@@ -80,7 +80,7 @@ func Value[T any](ev sse.Event) (T, error) {
 // [github.com/fanfare-go/fanfare/client.Client.Events] or of
 // [github.com/fanfare-go/fanfare/broker.Subscription.Events]. It yields the
 // value of each event of one of the types, in order; without any, of the
-// default type.
+// default type, which may also be written out, as "message".
 //
 // Nothing is skipped: for an event that is no such value Values yields an
 // [*EventError] with the event in it. That is one of another type, such as the
@@ -92,7 +92,7 @@ func Value[T any](ev sse.Event) (T, error) {
 // Ranging over Values ranges over events, and ends as that does.
 func Values[T any](events iter.Seq2[sse.Event, error], types ...string) iter.Seq2[T, error] {
 	if len(types) == 0 {
-		types = []string{""}
+		types = []string{"", "message"}
 	}
 	types = slices.Clone(types)
 	return func(yield func(T, error) bool) {

@@ -81,7 +81,7 @@ func TestPublishReturnsWhatThePublisherReturns(t *testing.T) {
 
 func TestValuesComeInOrderAndEndSilentlyWithTheEvents(t *testing.T) {
 	got := collect(ssejson.Values[price](sse.Events(strings.NewReader(
-		"data: {\"Symbol\":\"GO\",\ndata: \"Value\":1}\n\n" + ": comment\n\n" + "data: {\"Symbol\":\"C\"}\n\n" + "data: null\n\n"))))
+		"data: {\"Symbol\":\"GO\",\ndata: \"Value\":1}\n\n" + ": comment\n\n" + "event: message\ndata: {\"Symbol\":\"C\"}\n\n" + "data: null\n\n"))))
 	assert.Equal(t, []element[price]{{price{"GO", 1}, nil}, {price{"C", 0}, nil}, {price{}, nil}}, got)
 }
 

@@ -18,6 +18,8 @@ import (
 // [FaultOptions.MaxPause] says otherwise.
 const DefaultMaxPause = time.Second
 
+const mostBytes = 1 << 30 // of MinBytes and MaxBytes
+
 // SeedVariable is the environment variable that gives the seed of [Faults]
 // whose options have none: it repeats a failed test.
 const SeedVariable = "SSETEST_SEED"
@@ -39,7 +41,7 @@ type FaultOptions struct {
 	// any number from MinBytes to MaxBytes is as likely. They count the bytes
 	// of the connection, with all headers, and TLS if there is. A MaxBytes of 0
 	// is 16 KiB, a negative one 0; it is raised to MinBytes if it is less. A
-	// negative MinBytes is 0.
+	// negative MinBytes is 0. What is more than 1 GiB is 1 GiB.
 	//
 	// A client that resumes gets on only if an event can pass: MaxBytes must be
 	// more than header and event together or, with TLS, more than the handshake
@@ -103,8 +105,8 @@ func NewFaults(t testing.TB, opts *FaultOptions) *Faults {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 16 << 10
 	}
-	o.MinBytes = max(o.MinBytes, 0)
-	o.MaxBytes = max(o.MaxBytes, o.MinBytes)
+	o.MinBytes = min(max(o.MinBytes, 0), mostBytes)
+	o.MaxBytes = min(max(o.MaxBytes, o.MinBytes), mostBytes)
 	if o.MaxPause == 0 {
 		o.MaxPause = DefaultMaxPause
 	}
@@ -170,12 +172,16 @@ func (f *Faults) String() string {
 }
 
 // CutAll cuts every connection that is open, whatever its plan, and returns
-// how many those were. They count as FaultCut.
+// how many those were. They count as FaultCut. One that a fault has half closed
+// is closed as well, and does not count again.
 func (f *Faults) CutAll() int {
 	n := 0
 	for _, r := range f.open() {
-		if r.end(FaultCut) {
+		switch {
+		case r.end(FaultCut):
 			n++
+		case r.deaf.Load():
+			r.close()
 		}
 	}
 	return n

@@ -264,6 +264,19 @@ func TestCutAllCutsWhatIsOpen(t *testing.T) {
 	})
 }
 
+func TestCutAllEndsAHalfCloseForTheServerToo(t *testing.T) {
+	onEachWay(t, ssetest.FaultHalfClose, 5, func(t *testing.T, c net.Conn, f *ssetest.Faults, got chan string, ended chan error) {
+		_, err := io.ReadAll(c)
+		require.NoError(t, err)
+		assert.Equal(t, "hello\n", <-got)
+		synctest.Wait()
+		assert.Empty(t, ended)
+		assert.Equal(t, 0, f.CutAll())
+		assert.Error(t, <-ended)
+		assert.Equal(t, 1, f.Count())
+	})
+}
+
 func TestClosedFaultsLetNothingThrough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := ssetest.NewNetwork(nil)

@@ -2,6 +2,7 @@ package ssetest
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -68,6 +69,11 @@ func TestOptionsOfFaultsHaveSaneLimits(t *testing.T) {
 	assert.Equal(t, []int{0, 0}, []int{o.MinBytes, o.MaxBytes})
 	o = NewFaults(t, &FaultOptions{MinBytes: 1 << 20}).opts
 	assert.Equal(t, []int{1 << 20, 1 << 20}, []int{o.MinBytes, o.MaxBytes})
+	at := int64(0)
+	for _, i := range firstOf(NewFaults(t, &FaultOptions{MaxBytes: math.MaxInt, MinBytes: math.MaxInt / 2, Kinds: []Fault{FaultStall}}), 1, 20) {
+		assert.Greater(t, i.At, at)
+		at = i.At
+	}
 	o = NewFaults(t, nil).opts
 	assert.Equal(t, []int{0, 16 << 10}, []int{o.MinBytes, o.MaxBytes})
 	assert.Equal(t, DefaultMaxPause, o.MaxPause)
@@ -81,6 +87,7 @@ func TestOptionsOfFaultsHaveSaneLimits(t *testing.T) {
 			assert.Equal(t, DefaultMaxPause/maxPieces, i.Pause)
 		}
 	}
+	assert.NotPanics(t, func() { firstOf(NewFaults(t, &FaultOptions{MaxBytes: math.MaxInt}), 1, 20) })
 	assert.Empty(t, firstOf(NewFaults(t, &FaultOptions{Kinds: []Fault{}}), 1, 1))
 	assert.Empty(t, firstOf(NewFaults(t, &FaultOptions{Kinds: []Fault{FaultNone}}), 1, 1))
 	assert.Empty(t, firstOf(NewFaults(t, &FaultOptions{Kinds: []Fault{FaultDuplicate}}), 1, 9)[1:])
