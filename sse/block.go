@@ -164,8 +164,10 @@ func (d *Decoder) dispatch() (typ, data string, retry time.Duration, ok bool) {
 		return "", "", 0, false
 	}
 	if value := b.typ.value(buf); len(value) > 0 {
-		if typ = d.reuse(d.lastType, value, b.odd); len(typ) <= largeText {
-			d.lastType = typ // a large one would be kept for as long as d is
+		if typ = d.lastType; string(value) != typ {
+			if typ = d.text(value, b.odd); len(typ) <= largeText {
+				d.lastType = typ // a large one would be kept for as long as d is
+			}
 		}
 	}
 	id := d.lastID
