@@ -58,7 +58,10 @@ type Options struct {
 	// falls between: events published meanwhile come after it and may already
 	// be in it. IDs of its events are not sent. The holes of DropOldest and
 	// DropNewest, which a subscriber has in mid-stream, get no snapshot. An
-	// error ends the stream. It must not change the topics. Nil: no snapshot.
+	// error ends the stream; the client comes back and has it called again. The
+	// request's context ends with the subscriber. It must not change the topics;
+	// the slice it returns is read before anything else is done for that
+	// subscriber, and not kept. Nil: no snapshot.
 	Snapshot func(r *http.Request, topics []string) ([]sse.Event, error)
 
 	// Store keeps the history. Nil: a [MemoryStore] with its defaults.
@@ -181,7 +184,7 @@ type Options struct {
 	Compress bool
 
 	// Logger gets a record of requests that were refused for an error, of
-	// failures of the Store, at info level of each subscriber's first slowness,
+	// failures of the Store and of Snapshot, at info level of each subscriber's first slowness,
 	// and, at debug level, of further slowness and of each stream's start and,
 	// with its reason, its end. Nil: silent.
 	Logger *slog.Logger

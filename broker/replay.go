@@ -88,7 +88,7 @@ func (s *Subscription) catchUpThrough(ctx context.Context, out outlet, through s
 	q := Query{Through: through, Topics: topics}
 	switch s.stage {
 	case fresh:
-		if ok, err := s.present(out, through); ok || err != nil {
+		if ok, err := s.present(ctx, out, through); ok || err != nil {
 			return err
 		}
 		if n := s.b.opts.Backlog; n != 0 && through != "" {
@@ -175,7 +175,7 @@ func (s *Subscription) startOver(ctx context.Context, out outlet, through string
 	if err := s.tell(out); err != nil {
 		return err
 	}
-	if ok, err := s.present(out, through); ok || err != nil {
+	if ok, err := s.present(ctx, out, through); ok || err != nil {
 		return err
 	}
 	err := s.pass(ctx, out, Query{Through: through, Topics: topics})
@@ -186,9 +186,14 @@ func (s *Subscription) startOver(ctx context.Context, out outlet, through string
 }
 
 // present hands out a snapshot, if there is one to be had.
-func (s *Subscription) present(out outlet, through string) (ok bool, err error) {
-	events, ok, err := out.snapshot()
-	if err != nil {
+func (s *Subscription) present(ctx context.Context, out outlet, through string) (ok bool, err error) {
+	events, ok, err := out.snapshot(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ok, context.Cause(ctx)
+	case err != nil:
+		s.b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "broker: snapshot failed",
+			slog.String("remote", s.remote), slog.Any("topics", s.topics), slog.Any("error", err))
 		return ok, fmt.Errorf("broker: snapshot: %w", err)
 	}
 	if !ok {

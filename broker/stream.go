@@ -178,7 +178,7 @@ func (st *stream) mark(id string) error {
 	return st.write(data)
 }
 
-func (st *stream) snapshot() ([]sse.Event, bool, error) {
+func (st *stream) snapshot(ctx context.Context) ([]sse.Event, bool, error) {
 	take := st.sub.b.opts.Snapshot
 	if take == nil {
 		return nil, false, nil
@@ -187,7 +187,7 @@ func (st *stream) snapshot() ([]sse.Event, bool, error) {
 	if err := st.begin(); err != nil {
 		return nil, true, err
 	}
-	events, err := take(st.r, st.sub.topics)
+	events, err := take(st.r.WithContext(ctx), st.sub.topics)
 	return events, true, err
 }
 
@@ -293,8 +293,6 @@ func (st *stream) detached(l *line) error {
 	// keeps nothing that nobody asks for.
 	if st.sub.b.opts.Snapshot == nil {
 		st.r, st.ctx = nil, context.Background()
-	} else {
-		st.r = st.r.WithContext(st.ctx)
 	}
 	st.sub.b.watch(&st.sub)
 	return st.first()

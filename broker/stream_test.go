@@ -3,7 +3,9 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -128,14 +130,63 @@ func TestASnapshotTakesThePlaceOfTheBacklog(t *testing.T) {
 
 func TestASnapshotThatFailsEndsTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var log records
 		b := newBroker(t, &broker.Options{
 			Snapshot: func(*http.Request, []string) ([]sse.Event, error) { return nil, errors.New("secret") },
+			Logger:   log.logger(slog.LevelWarn),
 		})
 		s := connect(t, b, "")
 		require.NoError(t, s.Wait())
 		assert.Equal(t, 200, s.Code())
 		assert.Empty(t, s.Body())
+		assert.Contains(t, log.String(), `level=WARN msg="broker: snapshot failed" remote=`)
+		assert.Contains(t, log.String(), "error=secret")
 	})
+}
+
+func TestTheContextOfASnapshotEndsWithTheSubscriber(t *testing.T) {
+	type key struct{}
+	for _, detach := range []bool{false, true} {
+		for name, end := range map[string]func(*broker.Broker, context.CancelFunc){
+			"client": func(_ *broker.Broker, leave context.CancelFunc) { leave() },
+			"Close":  func(b *broker.Broker, _ context.CancelFunc) { b.Close() },
+			"End":    func(b *broker.Broker, _ context.CancelFunc) { b.End(func(broker.Subscriber) bool { return true }) },
+		} {
+			t.Run(fmt.Sprint(name, " detach=", detach), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var log records
+					asked, ended := make(chan struct{}), make(chan error, 1)
+					b := newBroker(t, &broker.Options{
+						Detach: detach,
+						Logger: log.logger(slog.LevelWarn),
+						Snapshot: func(r *http.Request, _ []string) ([]sse.Event, error) {
+							close(asked)
+							assert.Equal(t, "value", r.Context().Value(key{}))
+							<-r.Context().Done()
+							ended <- r.Context().Err()
+							return nil, r.Context().Err()
+						},
+					})
+					srv := ssetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						b.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, "value")))
+					}), nil)
+					ctx, leave := context.WithCancel(t.Context())
+					defer leave()
+					req, err := http.NewRequestWithContext(ctx, "GET", srv.URL, nil)
+					require.NoError(t, err)
+					res, err := srv.Client().Do(req)
+					require.NoError(t, err)
+					defer res.Body.Close()
+					<-asked
+					end(b, leave)
+					assert.Equal(t, context.Canceled, <-ended)
+					synctest.Wait()
+					assert.Equal(t, 0, b.Stats().Subscribers)
+					assert.Empty(t, log.String(), "that is no failure of the Snapshot")
+				})
+			})
+		}
+	}
 }
 
 func TestAGoodCursorIsReplayedWhatItMissed(t *testing.T) {

@@ -89,11 +89,11 @@ var (
 // Events. An error ends the stream.
 type outlet interface {
 	event(ev sse.Event) error
-	blocks(b *batch) (ok bool, err error)               // encoded events; not ok: they are wanted one by one
-	mark(id string) error                               // everything up to id has been handed out
-	snapshot() (events []sse.Event, ok bool, err error) // the state to start with, if there is one
-	flush() error                                       // nothing more is queued for now
-	park(complete bool)                                 // the registration is about to be parked; not complete: a Gap is to come
+	blocks(b *batch) (ok bool, err error)                                  // encoded events; not ok: they are wanted one by one
+	mark(id string) error                                                  // everything up to id has been handed out
+	snapshot(ctx context.Context) (events []sse.Event, ok bool, err error) // the state to start with, if there is one
+	flush() error                                                          // nothing more is queued for now
+	park(complete bool)                                                    // the registration is about to be parked; not complete: a Gap is to come
 
 	rest() time.Duration // until something should be written, so that the stream does not seem dead
 	beat() error         // writes something that means nothing
@@ -224,14 +224,14 @@ func (l *loop) event(ev sse.Event) error {
 	return nil
 }
 
-func (l *loop) mark(string) error                    { return nil }
-func (l *loop) snapshot() ([]sse.Event, bool, error) { return nil, false, nil }
-func (l *loop) flush() error                         { return nil }
-func (l *loop) blocks(*batch) (bool, error)          { return false, nil }
-func (l *loop) park(bool)                            {}
-func (l *loop) rest() time.Duration                  { return math.MaxInt64 }
-func (l *loop) beat() error                          { return nil }
-func (l *loop) failed(error) bool                    { return false }
+func (l *loop) mark(string) error                                   { return nil }
+func (l *loop) snapshot(context.Context) ([]sse.Event, bool, error) { return nil, false, nil }
+func (l *loop) flush() error                                        { return nil }
+func (l *loop) blocks(*batch) (bool, error)                         { return false, nil }
+func (l *loop) park(bool)                                           {}
+func (l *loop) rest() time.Duration                                 { return math.MaxInt64 }
+func (l *loop) beat() error                                         { return nil }
+func (l *loop) failed(error) bool                                   { return false }
 
 // run hands out everything there is, in the order of the stream, until there
 // is a reason to end. Called again, it goes on where it was. err is what
