@@ -15,7 +15,7 @@ var errEnded = errors.New("broker: subscribers were ended meanwhile")
 // were. What is queued for them is discarded. A loop over
 // [Subscription.Events] ends with [ErrClosed]. A stream ends cleanly, after the
 // write that is under way, if there is one; so its client, a browser's
-// EventSource above all, comes back at once: see to it that [Options.Topics]
+// EventSource above all, comes back after its retry time: see to it that [Options.Topics]
 // refuses it before you call End.
 //
 // Nobody slips through in between. A request for which Topics was called before

@@ -124,7 +124,7 @@ func (g *guard) arm(now time.Duration) error {
 	return err
 }
 
-// disarm clears it, once what was written has been sent.
+// disarm clears the deadline, once what was written has been sent.
 func (g *guard) disarm() error {
 	if g.timeout < 0 {
 		return nil

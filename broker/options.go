@@ -48,8 +48,9 @@ type Options struct {
 	// Topics names the topics that a request subscribes to in
 	// [Broker.ServeHTTP], and so decides who may see what. An error refuses the
 	// request with 403, or with the status of a [*StatusError] in its tree; its
-	// text is logged, never sent. No topics mean the topic "". Nil: everyone
-	// gets the topic "".
+	// text is logged, never sent. No topics mean the topic "": who may see
+	// nothing has to get an error. The slice is not kept. Nil: everyone gets the
+	// topic "".
 	Topics func(*http.Request) ([]string, error)
 
 	// Snapshot returns the state that an HTTP subscriber needs which starts
@@ -69,14 +70,15 @@ type Options struct {
 	Store Store
 
 	// Backlog is how many stored events a subscriber without a cursor gets
-	// first, unless there is a Snapshot. 0: none, negative: all that are held.
+	// first; over HTTP a Snapshot takes its place. 0: none, negative: all that are held.
 	// With one of the two, clients that ignore blocks which only set the ID, as
 	// some libraries do, have a cursor as well.
 	Backlog int
 
 	// Gap is sent wherever events are missing for a subscriber: its cursor is
-	// too old or unknown, or events were dropped. Its ID is not sent. The zero
-	// Event stands for sse.Event{Type: "gap"}.
+	// too old or unknown, or events were dropped. Its ID is not sent. One that
+	// cannot be encoded ends a stream instead. The zero Event stands for
+	// sse.Event{Type: "gap"}.
 	Gap sse.Event
 
 	// QueueSize is how many events may wait for one subscriber. 0 or negative:

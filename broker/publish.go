@@ -21,11 +21,14 @@ import (
 //     negative, or a client could not send the ID back in a header, because it
 //     has control characters, blanks at its ends, ill-formed UTF-8, or more than
 //     4096 bytes,
-//   - [ErrDuplicate]: an event with this ID is already stored,
-//   - [ErrClosed], or the cause of the end of ctx.
+//   - [ErrDuplicate]: an event with this ID is already stored. The ID is
+//     returned,
+//   - [ErrClosed], or the cause of the end of ctx, unless the Store is a
+//     [Follower].
 //
-// Any other error is the Store's. If that is a [Follower], the fate of the
-// event is unknown; with an ID of its own it can be published again safely.
+// Any other error is the Store's. If that is a Follower, the fate of the event
+// is unknown, also when ctx or the Broker has ended while it was asked; with an
+// ID of its own the event can be published again safely.
 func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (id string, err error) {
 	if err := check(ev); err != nil {
 		return "", err

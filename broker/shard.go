@@ -35,7 +35,7 @@ type item struct {
 // of the work.
 type registration struct {
 	busy    atomic.Int64 // whose turn it is: see turn.go
-	carried item         // of whose turn it is
+	carried item         // with which the turn began; of the goroutine whose turn it is
 
 	// queue is sent to by the shard alone, which is also its only closer and,
 	// unless somebody may wait for it, makes it when it is needed; under
@@ -45,11 +45,11 @@ type registration struct {
 	sub   *Subscription
 
 	// Owned by the shard.
-	past  *batch        // what of the group's batch it has already, or is from before it; nil: nothing
+	past  *batch        // the part of the group's batch that it must not get: it has it already, or joined later; nil: none
 	count uint64        // item.n of the newest event, but for those in the group's batch
 	put   uint64        // events that were queued
 	sent  uint64        // their bytes
-	first uint64        // bytes of all events through that which was queued when the queue was empty
+	first uint64        // sent as it was right after the queue was last found empty: that event is free of QueueBytes
 	since time.Duration // when the queue was last empty no longer, counted from Broker.born
 
 	took   atomic.Uint64 // events that have left the queue
@@ -82,8 +82,9 @@ type op struct {
 }
 
 // A shard is a goroutine that owns a part of the subscribers and the index of
-// their topics. Nothing else touches them, so there is no lock. It calls no
-// code of the user, but for a Follower's Compare, and never waits for a subscriber.
+// their topics. Nothing else touches them, so there is no lock, but for that of
+// Conflate on a queue. It calls no code of the user, but for a Follower's Compare,
+// and never waits for a subscriber.
 type shard struct {
 	inbox chan op       // sent to under the order lock; never closed
 	done  chan struct{} // closed by run as it returns
@@ -104,7 +105,7 @@ type shard struct {
 
 	// Owned by run.
 	groups []*group
-	common map[string]*group  // those for everybody, by what appendKey makes of their topics
+	common map[string]*group  // those that newcomers join, by what appendKey makes of their topics
 	index  map[string][]entry // the groups, by topic
 	ended  bool
 	socket socketWriter
@@ -115,14 +116,14 @@ type shard struct {
 
 	// What is gathered until the next flush.
 	dirty  []*group             // those that have a batch, and some that had one
-	empty  batch                // the root of the tree
+	empty  batch                // the root of the tree, see batch
 	grown  []*batch             // those in the tree that have an extension
-	rests  map[[2]*batch]*batch // of since, by its arguments; nil: none
+	rests  map[[2]*batch]*batch // what since has returned, by its arguments; nil: nothing yet
 	frames int
 	newest *frame      // the newest of the frames
 	due    *time.Timer // fires when the interval is over
 
-	work     time.Duration // what was made to do since the last flush, roughly
+	work     time.Duration // what others were given to do by the last flush, roughly, see more
 	patience int           // how often more may look at the inbox before the next flush
 	looks    int           // how often it still may
 	now      time.Time     // of the last flush, or of the first time before it that a batch was emitted
@@ -130,7 +131,7 @@ type shard struct {
 	written  uint64        // events written to sockets that are not in stats yet
 	bytes    uint64        // written to sockets that are not in stats yet
 
-	_     [64]byte // who counts there should not wait for those who use what is beside it
+	_     [64]byte // so that those who count in tally do not wait for those who use what is beside it
 	tally tally
 	_     [64]byte
 
@@ -223,9 +224,9 @@ const (
 
 // more reports whether there is something in the inbox. While somebody is in
 // Publish, or was a moment ago, the shard waits for that event, rather than have
-// everybody get two writes instead of one. For all that is gathered together it
-// waits for a twentieth of what the last flush made to do at most, and no longer
-// than maxWait: with few subscribers it is not worth it.
+// everybody get two writes instead of one. Between two flushes it waits no longer
+// than maxWait in all, and than a twentieth of the time that the last flush gave
+// others to write: with few subscribers it is not worth it.
 //
 // It counts, for in a bubble of testing/synctest no time passes meanwhile, and does
 // not let other goroutines run, who might do so for much longer.

@@ -103,8 +103,10 @@ type outlet interface {
 
 // Subscribe subscribes to the topics, or, without any, to the topic "". The
 // Subscription gets every event that is published on at least one of them from
-// now on, each once, after [Options.Backlog]. The slice is not kept. The error
-// is [ErrFull] or [ErrClosed].
+// now on, each once, after [Options.Backlog]. On a [Follower], what other
+// processes publish counts from when the Broker has first heard from it, which
+// New does not wait for. The slice is not kept. The error is [ErrFull] or
+// [ErrClosed].
 //
 // A Subscription holds its place until Close, or until Events has yielded
 // [ErrSlow] or [ErrClosed].
@@ -186,12 +188,14 @@ func (s *Subscription) closeLocked(e ending) bool {
 }
 
 // Events yields the subscription's events and waits for more. IDs that only
-// move the cursor are not seen; [Options.Gap] stands where events are missing.
+// move the cursor are not seen, so before the first event there is none to
+// [Broker.Resume] from; [Options.Gap] stands where events are missing.
 //
 // An error is the last element: the cause of the end of ctx, after which Events
 // may be called again and goes on where it was; [ErrClosed] after Close or the
 // end of the Broker; or [ErrSlow]. Breaking out of the loop ends nothing
-// either. What is queued while nobody ranges is subject to [Options.Slow].
+// either. What is queued while nobody ranges is subject to [Options.Slow]. A
+// second loop at the same time gets nothing but an error.
 func (s *Subscription) Events(ctx context.Context) iter.Seq2[sse.Event, error] {
 	return func(yield func(sse.Event, error) bool) {
 		if !s.serve() {

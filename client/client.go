@@ -55,9 +55,10 @@ type Options struct {
 	LastEventID string
 
 	// MinBackoff is how long the first wait of a row is, until the server sends
-	// a retry field, which replaces it. MaxBackoff is up to where each wait
-	// doubles the one before; a first wait above it stays as it is. 0 is 1 s
-	// and 30 s. A negative MinBackoff is 10 ms, a negative MaxBackoff no limit.
+	// a retry field, which replaces it. Each wait is twice the one before, but
+	// no longer than MaxBackoff; a first wait above that stays as it is. 0 is
+	// 1 s and 30 s. A negative MinBackoff is 10 ms, a negative MaxBackoff no
+	// limit.
 	//
 	// No wait is shorter than the server's retry time, the response's
 	// Retry-After (of each, 5 minutes count at most) or 10 ms. Up to half of

@@ -67,10 +67,10 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// lastElement returns the error that ends an iteration: err with this
-// package's prefix, once, and with the number of failed attempts if it was
-// that which ended it (0 if not). Opened tells that err is the end of a stream.
-func lastElement(err error, opened bool, failed int) error {
+// finalError returns the error that ends an iteration: err with this package's
+// prefix, once, and with the number of failed attempts if MaxAttempts ended it
+// (0 if not). Opened tells that err is the end of a stream.
+func finalError(err error, opened bool, failed int) error {
 	if !strings.HasPrefix(err.Error(), "client: ") {
 		what := ""
 		if opened {

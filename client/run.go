@@ -44,8 +44,8 @@ type attempt struct {
 	proven bool // the stream had an event, or lived longer than MaxBackoff
 }
 
-// turn makes one attempt and waits for the next. It returns nil if that is due,
-// unless r.ctx has ended in the wait.
+// turn makes one attempt and waits for the next. It returns nil once that is due,
+// or r.ctx has ended in the wait.
 //
 // Reconnect cancels the context of the turn, and so the attempt as well as the
 // wait, whichever it finds. A Reconnect that still finds this turn when it is
@@ -80,9 +80,9 @@ func (r *run) turn() error {
 	case a.final:
 		return a.err
 	case !c.opts.Retryable(a.err):
-		return lastElement(a.err, a.opened, 0)
+		return finalError(a.err, a.opened, 0)
 	case most > 0 && r.failed >= most:
-		return lastElement(a.err, a.opened, r.failed)
+		return finalError(a.err, a.opened, r.failed)
 	}
 
 	retry, sent := c.decoder.LastRetry()

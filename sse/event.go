@@ -24,7 +24,9 @@ type Event struct {
 	ID string
 
 	// Type is the name under which browsers dispatch the event. "" is the
-	// default type, which browsers dispatch as "message".
+	// default type, which browsers dispatch as "message". Leave "error" and
+	// "open" to them: what listens to their own events of these names would get
+	// it too.
 	Type string
 
 	// Data is the payload: any number of lines. LF, CRLF and CR all end a line,
@@ -216,12 +218,14 @@ func (e *FieldError) Error() string {
 	if len(value) > most {
 		value, more = value[:most], "…"
 	}
-	reason := "has a line end"
-	switch e.Field {
-	case "id":
-		reason = "has a line end or a NUL"
-	case "retry":
+	reason := "cannot be sent back in a header" // which only a broker asks for
+	switch {
+	case e.Field == "retry":
 		reason = "is negative"
+	case hasLineEnd(e.Value):
+		reason = "has a line end"
+	case strings.Contains(e.Value, "\x00"):
+		reason = "has a NUL"
 	}
 	return "sse: " + e.Field + " field " + strconv.Quote(value) + more + " " + reason
 }

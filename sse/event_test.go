@@ -45,11 +45,11 @@ func TestAppendToWritesTheseBytes(t *testing.T) {
 func TestWhatCannotBeEncodedIsRefusedWithoutWriting(t *testing.T) {
 	type refusal struct{ Field, Value, Text string }
 	for want, ev := range map[refusal]sse.Event{
-		{"id", "a\nb", `sse: id field "a\nb" has a line end or a NUL`}:          {ID: "a\nb", Data: "x"},
-		{"id", "\r", `sse: id field "\r" has a line end or a NUL`}:              {ID: "\r", Type: "\n"},
-		{"id", "a\x00", `sse: id field "a\x00" has a line end or a NUL`}:        {ID: "a\x00"},
-		{"id", "\x00a", `sse: id field "\x00a" has a line end or a NUL`}:        {ID: "\x00a"},
-		{"id", "\na", `sse: id field "\na" has a line end or a NUL`}:            {ID: "\na"},
+		{"id", "a\nb", `sse: id field "a\nb" has a line end`}:                   {ID: "a\nb", Data: "x"},
+		{"id", "\r", `sse: id field "\r" has a line end`}:                       {ID: "\r", Type: "\n"},
+		{"id", "a\x00", `sse: id field "a\x00" has a NUL`}:                      {ID: "a\x00"},
+		{"id", "\x00a", `sse: id field "\x00a" has a NUL`}:                      {ID: "\x00a"},
+		{"id", "\na", `sse: id field "\na" has a line end`}:                     {ID: "\na"},
 		{"event", "a\ndata: b", `sse: event field "a\ndata: b" has a line end`}: {ID: "1", Type: "a\ndata: b"},
 		{"event", "\r", `sse: event field "\r" has a line end`}:                 {Type: "\r"},
 		{"retry", "-1ns", `sse: retry field "-1ns" is negative`}:                {Retry: -1},
