@@ -179,7 +179,7 @@ func (b *Broker) beginning(e *epoch) string {
 // moveTo says that everything up to id is done.
 func (s *Subscription) moveTo(id string) {
 	if id != "" && !s.isBehind(id) {
-		s.position = id
+		s.position, s.handed = id, id
 	}
 }
 

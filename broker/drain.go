@@ -152,7 +152,7 @@ func (s *Subscription) hand(out outlet, ev sse.Event) error {
 		s.position, s.handed = ev.ID, ev.ID
 	}
 	s.delivered++
-	s.ahead = false
+	s.ahead, s.told = false, false
 	return out.event(ev)
 }
 
@@ -183,6 +183,8 @@ func (s *Subscription) reason(out outlet, reg *registration) error {
 		}
 	}
 	switch {
+	case reg.gapped:
+		return errGapped
 	case !reg.behind:
 		return ErrClosed // shut down: this was the last there is
 	case s.b.opts.Slow == Disconnect:

@@ -58,7 +58,8 @@ type Options struct {
 	// cursor. It is called once the subscriber's queue is open, so nothing
 	// falls between: events published meanwhile come after it and may already
 	// be in it. IDs of its events are not sent. The holes of DropOldest and
-	// DropNewest, which a subscriber has in mid-stream, get no snapshot. An
+	// DropNewest, which a subscriber has in mid-stream, get no snapshot; under
+	// these and Disconnect nor does what a [Follower] has lost meanwhile. An
 	// error ends the stream; the client comes back and has it called again. The
 	// request's context ends with the subscriber. It must not change the topics;
 	// the slice it returns is read before anything else is done for that

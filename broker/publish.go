@@ -51,6 +51,9 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 	ev.ID, err = b.store.Append(ctx, ev, topics)
 	switch {
 	case errors.Is(err, ErrDuplicate):
+		if b.follower != nil && (b.appended == "" || b.follower.Compare(ev.ID, b.appended) > 0) {
+			b.appended = ev.ID // a retry: Shutdown waits for it, too
+		}
 		return ev.ID, ErrDuplicate
 	case err != nil && b.ctx.Err() != nil:
 		return "", ErrClosed

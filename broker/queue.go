@@ -229,7 +229,8 @@ func (s *shard) mark(o op) {
 func (r *registration) isDone() bool { return len(r.queue) == 0 && r.took.Load() == r.put }
 
 // gap tells every registration that events are missing which nobody here has
-// seen: it counts one that is not there.
+// seen: it counts one that is not there. Whoever gets a Snapshot after a gap has to
+// go through a replay for it.
 func (s *shard) gap(o op) {
 	s.flush()
 	// Under Conflate there must be room for the event that comes next as well, or
@@ -240,6 +241,11 @@ func (s *shard) gap(o op) {
 			continue // nothing is missing for it
 		}
 		r.count++
+		if s.snapshots && !r.waits {
+			r.gapped = true
+			s.drop(r)
+			continue
+		}
 		if s.slow == Conflate { // counts may go back, so missed would be wrong
 			s.conflate(r, next)
 			if s.fits(r, next) {

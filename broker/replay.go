@@ -83,6 +83,9 @@ func (s *Subscription) catchUp(ctx context.Context, out outlet) error {
 // catchUpThrough is catchUp as far as its topics stay the same.
 func (s *Subscription) catchUpThrough(ctx context.Context, out outlet, through string, topics []string) (err error) {
 	if len(topics) == 0 {
+		if s.stage == resuming && s.handed == "" {
+			s.position = "" // the Store has not been asked whether it knows the cursor, and will not be
+		}
 		return nil
 	}
 	q := Query{Through: through, Topics: topics}
@@ -147,6 +150,7 @@ func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
 		if s.isBehind(ev.ID) {
 			continue // from the oldest, after a gap in the middle
 		}
+		stage, position, handed, told := s.stage, s.position, s.handed, s.told
 		if s.stage == fresh {
 			s.stage = resuming // from here on it goes on where it was
 		}
@@ -155,6 +159,8 @@ func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
 			// It was not published here, and read leaves it out as well. It must
 			// not end the streams of all who come to it, time and again.
 			s.b.opts.Logger.LogAttrs(ctx, slog.LevelError, "broker: event left out", slog.String("id", ev.ID), slog.Any("error", err))
+			s.stage, s.position, s.handed, s.told = stage, position, handed, told
+			s.delivered--
 			continue
 		}
 		if err != nil {
@@ -167,13 +173,16 @@ func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
 	return nil
 }
 
-// startOver tells the Gap, and hands out the state or else all that is held.
-// The error is that of pass: events may be evicted while those before them are
-// handed out, which is a gap of its own.
+// startOver tells the Gap, unless that was the last thing it did, and hands out the
+// state or else all that is held. The error is that of pass: events may be evicted
+// while those before them are handed out, which is a gap of its own.
 func (s *Subscription) startOver(ctx context.Context, out outlet, through string, topics []string) error {
 	s.stage, s.position = lost, ""
-	if err := s.tell(out); err != nil {
-		return err
+	if !s.told {
+		s.told = true
+		if err := s.tell(out); err != nil {
+			return err
+		}
 	}
 	if ok, err := s.present(ctx, out, through); ok || err != nil {
 		return err
@@ -215,7 +224,7 @@ func (s *Subscription) arrive(out outlet, through string) error {
 		s.handed = s.position // the Store knows it: the subscriber's own cursor
 	}
 	mark := s.owed || s.stage == lost && s.position == ""
-	s.stage, s.owed = live, false
+	s.stage, s.owed, s.told = live, false, false
 	if through == "" || s.isBehind(through) {
 		s.ahead = through != s.handed
 		return nil

@@ -233,7 +233,7 @@ func (b *Broker) sayWhy(st *stream, err error) {
 		b.unavailable(&st.guard, st.r, err)
 	case errors.Is(err, http.ErrNotSupported):
 		b.deny(&st.guard, st.r, http.StatusInternalServerError, err)
-	case err == ErrClosed:
+	case err == ErrClosed, err == ErrSlow:
 		b.dismiss(st.guard.ResponseWriter, st.r)
 	}
 }

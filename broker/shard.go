@@ -59,6 +59,7 @@ type registration struct {
 	waits     bool // somebody may wait for the queue: a loop over Events; without: see turn.go
 	conflates bool // the slow policy is Conflate
 	behind    bool // the queue was full: the subscriber has to catch up, or end; set before the queue is closed
+	gapped    bool // the same for a gap: the subscriber asks the Store, and gets a Snapshot
 
 	// Under Conflate, held while an item is taken. A shard takes it for as long as
 	// it looks through one queue.
@@ -100,6 +101,7 @@ type shard struct {
 	maxBytes   int // of a batch with several events
 	heartbeat  time.Duration
 	interval   time.Duration // how long frames are gathered before a flush; 0: not at all
+	snapshots  bool          // who is told a gap by this shard wants a Snapshot after it
 	stats      *counters
 	born       time.Time // of the Broker
 
@@ -156,6 +158,7 @@ func newShard(b *Broker) *shard {
 		maxBytes:   min(opts.QueueBytes, maxBatch),
 		heartbeat:  opts.Heartbeat,
 		interval:   opts.FlushInterval,
+		snapshots:  opts.Snapshot != nil && (opts.Slow == CatchUp || opts.Slow == Conflate),
 		stats:      &b.stats,
 		born:       b.born,
 		publishing: b.publishing,

@@ -28,6 +28,7 @@ type Subscription struct {
 	plain    bool // its next turn may be a plain one: see plainTurn
 	stage    stage
 	ahead    bool          // of this Broker, which lags behind the one the subscriber was on before
+	told     bool          // a replay has told the Gap, and nothing has been handed out since
 	owed     bool          // the replay ends with a block that sets the ID to through
 	wasSlow  bool          // that is in the log
 	seen     uint64        // item.n of the newest item of the current registration
@@ -81,6 +82,7 @@ const (
 // Reasons for which run leaves its parts; none is seen by a user.
 var (
 	errBehind = errors.New("broker: behind") // the queue was full
+	errGapped = errors.New("broker: gapped") // events are missing behind what was queued, and a Snapshot is wanted
 	errBreak  = errors.New("broker: break")  // the loop over Events wants no more
 	errTime   = errors.New("broker: time")   // what comes next may take more time than a worker has
 )
@@ -255,12 +257,14 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) erro
 	for {
 		switch err {
 		case nil, errTime:
-		case errBehind:
+		case errBehind, errGapped:
 			// Slow is resumed in place: what follows is what a reconnect with
 			// the ID that was sent last would do.
-			s.b.stats.caughtUp.Add(1)
+			if err == errBehind {
+				s.b.stats.caughtUp.Add(1)
+				s.logSlow(ctx, "it catches up")
+			}
 			s.catching.Store(int64(s.b.age()))
-			s.logSlow(ctx, "it catches up")
 			s.b.reregister(s)
 			s.stage, s.seen = resuming, 0
 		case ErrSlow:

@@ -85,15 +85,11 @@ func (s *Store) Append(ctx context.Context, ev sse.Event, topics []string) (stri
 	if ev.ID != "" && s.opts.Duplicates > 0 {
 		opts = append(opts, jetstream.WithMsgID(url.QueryEscape(ev.ID)))
 	}
+	before := s.lastSeen()
 	for {
 		ack, err := s.js.PublishMsg(ctx, m, opts...)
 		if err == nil {
-			at := position{s.lastSeen().epoch, ack.Sequence}
-			s.see(at)
-			if ack.Duplicate {
-				return at.String(), broker.ErrDuplicate
-			}
-			return at.String(), nil
+			return s.acknowledged(ctx, ack, before)
 		}
 		// A cluster refuses an ID whose first event is still on its way to the
 		// replicas: it has no sequence to answer with yet.
@@ -105,6 +101,27 @@ func (s *Store) Append(ctx context.Context, ev sse.Event, topics []string) (stri
 			return "", err
 		}
 	}
+}
+
+// acknowledged returns what Append returns for ack. before was the newest position
+// that s knew before the event was sent.
+func (s *Store) acknowledged(ctx context.Context, ack *jetstream.PubAck, before position) (string, error) {
+	at := position{s.lastSeen().epoch, ack.Sequence}
+	switch {
+	case ack.Duplicate:
+		s.see(at)
+		return at.String(), broker.ErrDuplicate
+	case ack.Sequence <= before.sequence:
+		// Another process has made the stream anew: sequences have begun again,
+		// and in the epoch that s knows this one is another event's.
+		st, err := s.look(ctx)
+		if err != nil {
+			return "", err
+		}
+		at.epoch = st.last.epoch
+	}
+	s.see(at)
+	return at.String(), nil
 }
 
 // Last returns the newest ID, whether or not its event is still held: see

@@ -1,9 +1,11 @@
 package redisstore_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -106,4 +108,57 @@ func TestAnEventDeletedByHandIsAGapForACursorAndThenJustNotThere(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"1", "3", "5"}, got)
+}
+
+func TestTheShortestTimesAreAMillisecond(t *testing.T) {
+	e := startEngine(t)
+	s := open(t, connect(t, e.addr()), redisstore.Options{Name: newName(), Duplicates: time.Microsecond, MaxAge: time.Microsecond})
+	for range 3 {
+		_, err := s.Append(t.Context(), sse.Event{ID: "a", Data: "x"}, []string{""})
+		require.NoError(t, err)
+		time.Sleep(10 * time.Millisecond)
+	}
+	n := 0
+	for range s.Range(t.Context(), broker.Query{}) {
+		n++
+	}
+	assert.Equal(t, 1, n, "those before it are too old")
+}
+
+// before is a hook that is called before each command.
+type before func()
+
+func (before) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (f before) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		f()
+		return next(ctx, cmd)
+	}
+}
+
+func TestARangeFromTheOldestIsNotOvertakenBeforeItsFirstEvent(t *testing.T) {
+	e := startEngine(t)
+	opts := redisstore.Options{Name: newName(), MaxEvents: 20, PageSize: 5}
+	client := connect(t, e.addr())
+	s, other := open(t, client, opts), open(t, connect(t, e.addr()), opts)
+	add := func() {
+		for range 30 {
+			_, err := other.Append(t.Context(), sse.Event{Data: "x"}, []string{"common"})
+			require.NoError(t, err)
+		}
+	}
+	add()
+	commands := 0
+	client.AddHook(before(func() {
+		if commands++; commands == 3 { // after the first page
+			add()
+		}
+	}))
+	for ev, err := range s.Range(t.Context(), broker.Query{Topics: []string{"rare"}}) {
+		assert.NoError(t, err, "%v", ev)
+	}
+	assert.Greater(t, commands, 3)
 }

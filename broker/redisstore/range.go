@@ -40,12 +40,24 @@ func (s *Store) scan(ctx context.Context, q broker.Query, yield func(entry) bool
 		}
 		return err
 	}
+	inside := q.After != "" // something comes before what is read next
 	for c.at.before(through) {
 		entries, err := s.read(ctx, &c)
 		for _, e := range entries {
-			if through.before(e.at) || e.wanted(q.Topics) && !yield(e) {
+			if through.before(e.at) {
 				return nil
 			}
+			if !e.wanted(q.Topics) {
+				continue
+			}
+			inside = true
+			if !yield(e) {
+				return nil
+			}
+		}
+		if err == broker.ErrGap && !inside {
+			c.begun = false // there is nothing between which it could be missing: on from the oldest
+			continue
 		}
 		if err != nil {
 			return err

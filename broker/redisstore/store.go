@@ -13,6 +13,7 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -65,7 +66,7 @@ func (s *Store) Append(ctx context.Context, ev sse.Event, topics []string) (stri
 	if s.opts.Approximate {
 		trim = "~"
 	}
-	args := []any{max(s.opts.MaxEvents, 0), max(s.opts.MaxAge, 0).Milliseconds(), trim, max(s.opts.Duplicates, 0).Milliseconds()}
+	args := []any{max(s.opts.MaxEvents, 0), milliseconds(s.opts.MaxAge), trim, milliseconds(s.opts.Duplicates)}
 	var answer struct {
 		id        string
 		duplicate int64
@@ -78,6 +79,16 @@ func (s *Store) Append(ctx context.Context, ev sse.Event, topics []string) (stri
 		return answer.id, broker.ErrDuplicate
 	}
 	return answer.id, nil
+}
+
+// milliseconds returns d in whole milliseconds, rounded up, for Redis knows no
+// shorter time; 0 if d is negative.
+func milliseconds(d time.Duration) int64 {
+	ms := max(d, 0).Milliseconds()
+	if d > time.Duration(ms)*time.Millisecond {
+		ms++
+	}
+	return ms
 }
 
 // Last returns the newest ID, whether or not its event is still held: see
