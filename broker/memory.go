@@ -31,9 +31,10 @@ type MemoryOptions struct {
 
 	// MaxBytes is how many bytes are held: the strings of the events and of
 	// their topics, and 256 bytes for each event and 16 for each topic, about
-	// what they cost on top. A string that was cut out of a larger one counts
-	// for its own length, though it keeps all of that in memory. 0: 16 MiB.
-	// Negative: no limit.
+	// what they cost on top; where there were many more and smaller events
+	// before, it may be half as much again. A string that was cut out of a
+	// larger one counts for its own length, though it keeps all of that in
+	// memory. 0: 16 MiB. Negative: no limit.
 	MaxBytes int
 
 	// MaxAge is how long an event is held: at this age it is not read any

@@ -51,7 +51,7 @@ func main() {
 	flag.StringVar(&s.addr, "addr", "localhost:8081", "`address` to listen on; with port 0, on a free port")
 	flag.IntVar(&s.clients, "clients", 50, "`number` of subscribers to measure with")
 	flag.IntVar(&s.slow, "slow", 2, "`number` of further subscribers that read too slowly")
-	flag.IntVar(&s.rate, "rate", 100, "events per `second` for them")
+	flag.IntVar(&s.rate, "rate", 100, "`events` per second for them")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

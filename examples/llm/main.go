@@ -3,7 +3,7 @@
 // is a toy, and needs no network.
 //
 //	go run ./examples/llm
-//	go run ./examples/llm/client why is the sky blue?
+//	go run ./examples/llm/client 'why is the sky blue?'
 package main
 
 import (

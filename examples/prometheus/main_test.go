@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -92,4 +94,31 @@ func TestTheFiguresAreServedBesideTheStream(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(body), "\nfanfare_subscribers 1\n")
 	assert.Contains(t, string(body), "\nfanfare_sent_bytes_total ")
+	assert.Contains(t, string(body), "\nfanfare_topic_subscribers{topic=\"clock\"} 1\n")
+}
+
+func TestItTellsTheTimeUntilItIsTold(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, "127.0.0.1:0", in) }()
+	var url string
+	_, err := fmt.Fscanf(out, "The stream is at %s", &url)
+	require.NoError(t, err)
+	go io.Copy(io.Discard, out)
+	stream, err := http.Get(strings.TrimSuffix(url, ","))
+	require.NoError(t, err)
+	defer stream.Body.Close()
+	for ev, err := range sse.Events(stream.Body) {
+		require.NoError(t, err)
+		_, err = time.Parse(time.TimeOnly, ev.Data)
+		require.NoError(t, err)
+		break
+	}
+	cancel()
+	assert.NoError(t, <-ended)
+	rest, err := io.ReadAll(stream.Body)
+	assert.NoError(t, err, "the stream ends cleanly")
+	assert.Contains(t, string(rest), "retry: ")
 }

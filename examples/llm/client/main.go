@@ -2,8 +2,8 @@
 // made. It speaks to examples/llm, and to whatever else streams answers in the
 // format of OpenAI's chat completions.
 //
-//	go run ./examples/llm/client why is the sky blue?
-//	API_KEY=… go run ./examples/llm/client -url https://…/v1/chat/completions -model … why is the sky blue?
+//	go run ./examples/llm/client 'why is the sky blue?'
+//	API_KEY=… go run ./examples/llm/client -url https://…/v1/chat/completions -model … 'why is the sky blue?'
 package main
 
 import (
