@@ -60,6 +60,24 @@ func TestAHundredTopicsAreAllowedAndRepetitionsDoNotCount(t *testing.T) {
 	})
 }
 
+func TestARequestWhoseTopicsAreAskedForAgainIsAnsweredOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *broker.Broker
+		asked := 0
+		b = newBroker(t, &broker.Options{Compress: true, Topics: func(*http.Request) ([]string, error) {
+			if asked++; asked < 4 {
+				b.End(func(broker.Subscriber) bool { return false })
+			}
+			return nil, nil
+		}})
+		s := connect(t, b, "")
+		synctest.Wait()
+		assert.Equal(t, 4, asked)
+		assert.Equal(t, 200, s.Code())
+		assert.Equal(t, []string{"Accept-Encoding"}, s.Header().Values("Vary"))
+	})
+}
+
 func TestHEADSaysWhatGETWouldOfCompression(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		b := newBroker(t, &broker.Options{Compress: compress})

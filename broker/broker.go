@@ -59,6 +59,7 @@ type Broker struct {
 	// waits for nobody and always comes back to its inbox.
 	order    sync.Mutex
 	newest   string        // ID of the newest event handed over
+	frames   uint64        // events handed over
 	origin   string        // newest as it was when the Broker started
 	started  chan struct{} // closed once newest is known
 	frozen   bool          // newest never changes again, and nobody registers
@@ -67,8 +68,9 @@ type Broker struct {
 	reached  chan struct{} // closed once newest is not before last
 	serving  int           // subscriptions whose events somebody is taking right now
 	subs     map[*Subscription]struct{}
-	callers  map[string]int // how many of subs each caller has, if there is a limit
-	crowd    int            // how many there were when the end began
+	leaving  map[*Subscription]struct{} // streams that are closed and may still be in their last write
+	callers  map[string]int             // how many of subs each caller has, if there is a limit
+	crowd    int                        // how many there were when the end began
 	interest map[string][]interest
 	shards   []*shard
 
@@ -126,6 +128,7 @@ func New(opts *Options) *Broker {
 		retireDone: make(chan struct{}),
 		callers:    make(map[string]int),
 		subs:       make(map[*Subscription]struct{}),
+		leaving:    make(map[*Subscription]struct{}),
 		interest:   make(map[string][]interest),
 		shards:     make([]*shard, runtime.GOMAXPROCS(0)),
 	}

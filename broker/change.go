@@ -31,6 +31,7 @@ type changes struct {
 
 type epoch struct {
 	after  string   // the newest ID when it began; "" if that was not known yet
+	frames uint64   // Broker.frames when it began
 	topics []string // without those that were removed since
 
 	reg   *registration // in whose queue it begins; nil: it does in the Store
@@ -97,7 +98,7 @@ func (s *Subscription) changeLocked(topics, added, removed []string) {
 	s.topics = topics
 	var e *epoch
 	if added != nil {
-		e = &epoch{after: s.b.newest, topics: topics, reg: s.reg}
+		e = &epoch{after: s.b.newest, frames: s.b.frames, topics: topics, reg: s.reg}
 		e.count.Store(uncounted)
 	}
 	c.change(e, removed)
@@ -124,15 +125,32 @@ func (c *changes) change(e *epoch, removed []string) {
 	if e == nil {
 		return
 	}
+	c.epochs = append(c.epochs, e)
 	// An epoch in which nothing was queued is none, or whoever changes topics
 	// all day long without an event would have more and more of them.
 	for i := len(c.epochs) - 1; i >= 2; i-- {
-		n := c.epochs[i].count.Load()
-		if n != uncounted && n == c.epochs[i-1].count.Load() && c.epochs[i].reg == c.epochs[i-1].reg {
+		if c.epochs[i-1].isEmpty(c.epochs[i]) {
 			c.epochs = slices.Delete(c.epochs, i-1, i)
 		}
 	}
-	c.epochs = append(c.epochs, e)
+}
+
+// isEmpty reports whether no event came after e and before next, which follows it.
+func (e *epoch) isEmpty(next *epoch) bool {
+	n := e.count.Load()
+	return e.frames == next.frames || n != uncounted && n == next.count.Load() && e.reg == next.reg
+}
+
+// forget says that number n in the queue of r, which nobody has taken, is not there
+// any more: those behind it are counted anew.
+func (c *changes) forget(r *registration, n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.epochs {
+		if count := e.count.Load(); e.reg == r && count != uncounted && count >= n {
+			e.count.Store(count - 1)
+		}
+	}
 }
 
 // wants reports whether the event that is number n in the queue of r is to be

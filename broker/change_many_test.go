@@ -1,8 +1,11 @@
 package broker_test
 
 import (
+	"io"
+	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +35,30 @@ func TestTopicsThatChangeAllDayLongLeaveNothing(t *testing.T) {
 		publish(t, b, 1, 1)
 		assert.Equal(t, []string{"1"}, take(t, sub, 1))
 	})
+}
+
+func TestTopicsThatChangeBehindAFullQueueLeaveNothing(t *testing.T) {
+	for name, opts := range map[string]broker.Options{"": {}, "without IDs": {Store: broker.Discard}} {
+		synctest.Test(t, func(t *testing.T) {
+			opts.QueueSize = 1
+			b := newBroker(t, &opts)
+			sub := subscribe(t, b)
+			publish(t, b, 1, 3)
+			synctest.Wait()
+			change := func(n int) {
+				for range n {
+					require.NoError(t, sub.Add("now and then"))
+					sub.Remove("now and then")
+				}
+				synctest.Wait()
+			}
+			change(100)
+			before := heap()
+			change(5_000)
+			assert.Less(t, heap()-before, 256<<10, name)
+			assert.Equal(t, []string{"1"}, take(t, sub, 1), name)
+		})
+	}
 }
 
 func TestTopicsMayBeAddedFasterThanTheShardHearsOfThem(t *testing.T) {
@@ -99,4 +126,22 @@ func TestOfWhatIsGatheredTheFirstEventIsFree(t *testing.T) {
 		assert.Zero(t, b.Stats().Dropped)
 		take(t, sub, 3)
 	})
+}
+
+func TestALoggerIsToldTheTopicsWhileTheyChange(t *testing.T) {
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	for range 200 { // for the race detector
+		b := newBroker(t, &broker.Options{QueueSize: 1, Logger: log})
+		sub := subscribe(t, b, "a")
+		publish(t, b, 1, 5, "a")
+		var adding sync.WaitGroup
+		adding.Go(func() {
+			for _, topic := range numbers(1, 20) {
+				assert.NoError(t, sub.Add(topic))
+			}
+		})
+		assert.Equal(t, numbers(1, 5), take(t, sub, 5))
+		adding.Wait()
+		b.Close()
+	}
 }

@@ -17,9 +17,6 @@ func (s *shard) conflate(r *registration, b *batch) {
 	}
 	r.taking.Lock()
 	defer r.taking.Unlock()
-	if r.waiting {
-		return // it found the queue empty a moment ago, and is about to take what has come since
-	}
 	items := s.items[:0]
 	for len(r.queue) > 0 {
 		items = append(items, <-r.queue)
@@ -40,15 +37,19 @@ func (s *shard) conflate(r *registration, b *batch) {
 	}
 	var replaced uint64
 	r.first = 0 // what was queued when the queue was empty may be gone
+	changes := r.sub.changes.Load()
 	for _, it := range items {
+		it.n -= replaced
 		if it.batch == nil {
 			replaced++
+			if changes != nil {
+				changes.forget(r, it.n)
+			}
 			continue
 		}
 		if r.first == 0 && it.batch.events > 0 {
 			r.first = r.taken.Load() + uint64(it.batch.size)
 		}
-		it.n -= replaced
 		r.queue <- it // there is room, and nobody else sends
 	}
 	if !r.waits {

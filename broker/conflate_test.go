@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/http/httptest"
 	"strconv"
@@ -165,4 +166,63 @@ func TestConflateHoldsForSlowClientsToo(t *testing.T) {
 		require.NoError(t, b.Close())
 		srv.Close()
 	}
+}
+
+func TestTopicsChangeInTheirPlaceThoughEventsBeforeItWereReplaced(t *testing.T) {
+	for name, test := range map[string]struct {
+		before, after [][3]string // type, data, topic
+		want          []string
+	}{
+		"nothing is lost":     {[][3]string{{"x", "1", "a"}, {"y", "2", "a"}}, [][3]string{{"x", "3", "b"}}, []string{"y:2", "x:3"}},
+		"nothing is repeated": {[][3]string{{"x", "1", "a"}, {"x", "2", "a"}}, [][3]string{{"x", "3", "a"}, {"u", "4", "a"}, {"v", "5", "a"}}, []string{"x:3", "u:4", "v:5"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBroker(t, &broker.Options{QueueSize: 2, Slow: broker.Conflate, Key: byType})
+				sub := subscribe(t, b, "a")
+				publish := func(events [][3]string) {
+					for _, e := range events {
+						_, err := b.Publish(t.Context(), sse.Event{Type: e[0], Data: e[1]}, e[2])
+						require.NoError(t, err)
+						synctest.Wait()
+					}
+				}
+				publish(test.before)
+				require.NoError(t, sub.Add("b"))
+				synctest.Wait()
+				publish(test.after)
+				got, err := pending(t, sub)
+				require.NoError(t, err)
+				assert.Equal(t, test.want, got)
+			})
+		})
+	}
+}
+
+func TestABurstOfOneKeyIsNotTooMuchForWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &broker.Options{QueueSize: 4, Slow: broker.Conflate, Store: broker.Discard, Key: byType})
+		sub := subscribe(t, b)
+		p := newPeer(t, b, "")
+		last, done := "", make(chan struct{})
+		go func() {
+			defer close(done)
+			for ev := range sub.Events(t.Context()) {
+				last = cmp.Or(ev.Data, last)
+			}
+		}()
+		for range 50 {
+			synctest.Wait()
+			for i := range 20 {
+				_, err := b.Publish(t.Context(), sse.Event{Type: "k", Data: strconv.Itoa(i)})
+				require.NoError(t, err)
+			}
+		}
+		synctest.Wait()
+		assert.Equal(t, []uint64{0, 0}, []uint64{b.Stats().Gaps, b.Stats().CaughtUp})
+		p.Close()
+		sub.Close()
+		<-done
+		assert.Equal(t, "19", last)
+	})
 }

@@ -26,8 +26,13 @@ type line struct {
 	rest []byte // what the shard could not write
 	err  error  // final: of a write
 
-	users atomic.Int32 // goroutines that have not ended
+	ignored int          // bytes that the other end has sent; of whoever watches
+	users   atomic.Int32 // goroutines that have not ended
 }
+
+// maxIgnored is how many bytes the other end may send after its request. To read
+// what a client sends all day long would cost more than what it is sent.
+const maxIgnored = 64 << 10
 
 // errParked leaves run when the shard has taken over.
 var errParked = errors.New("broker: parked")
@@ -48,8 +53,11 @@ func detach(g *guard, r *http.Request) (*line, error) {
 	}
 	l := &line{conn: conn, guard: g}
 	l.users.Store(1)
-	if c, ok := conn.(syscall.Conn); ok {
-		l.raw, _ = c.SyscallConn() // without it the shard leaves the socket alone
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		// Without it the shard leaves the socket alone. A connection of another
+		// type may do more in Write than to write to its socket.
+		l.raw, _ = conn.(syscall.Conn).SyscallConn()
 	}
 	g.handOver(conn)
 	sse.SetHeader(h)
@@ -122,10 +130,12 @@ func (b *Broker) watch(s *Subscription) {
 // watch waits for the other end to go. What it sends is of no interest.
 func (l *line) watch(s *Subscription) {
 	var ignored [16]byte
-	for {
-		if _, err := l.conn.Read(ignored[:]); err != nil {
+	for l.ignored <= maxIgnored {
+		n, err := l.conn.Read(ignored[:])
+		if err != nil {
 			break
 		}
+		l.ignored += n
 	}
 	s.gone()
 	l.release(s)

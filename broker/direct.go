@@ -36,13 +36,15 @@ func (s *shard) writeBytes(r *registration, b *batch) {
 	l := r.sub.line
 	r.sub.wrote = s.now.Sub(s.born)
 	p := r.sub.out.bytes(b)
-	s.bytes += uint64(len(p))
 	n, err := l.tryWrite(&s.socket, p)
-	switch {
-	case err != nil:
+	if err != nil {
+		s.bytes += uint64(n)
 		l.err = err
 		s.drop(r)
-	case n < len(p):
+		return
+	}
+	s.bytes += uint64(len(p)) // with what is left to somebody else
+	if n < len(p) {
 		l.rest = p[n:]
 		s.release(r)
 	}

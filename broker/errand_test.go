@@ -45,6 +45,14 @@ type write struct {
 	worker bool // it was done by a worker
 }
 
+// take returns the writes since it was called last.
+func (p *peer) take() (writes []write) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	writes, p.writes = p.writes, nil
+	return writes
+}
+
 // newPeer connects a peer to topic.
 func newPeer(t testing.TB, b *broker.Broker, topic string) *peer {
 	p := new(peer)

@@ -1,6 +1,9 @@
 package broker_test
 
 import (
+	"context"
+	"iter"
+	"math"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -188,5 +191,45 @@ func TestThroughCutsEveryHoleOfADropPolicyHasItsGapAndEveryGapItsHole(t *testing
 				assert.Positive(t, o.gaps)
 			})
 		}
+	}
+}
+
+func TestWhatASlowStreamTookFromItsQueueIsSentThoughTheStoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &ranging{Store: namedStore(nil)}
+		store.do = func(_ int, ctx context.Context, _ broker.Query) iter.Seq2[sse.Event, error] {
+			<-ctx.Done()
+			return func(yield func(sse.Event, error) bool) { yield(sse.Event{}, context.Cause(ctx)) }
+		}
+		b := newShard(t, &broker.Options{Store: store, QueueSize: 4, WriteTimeout: time.Hour})
+		p := newPeer(t, b, "")
+		free := p.stick()
+		publish(t, b, 1, 1)
+		synctest.Wait()
+		publish(t, b, 2, 20)
+		synctest.Wait()
+		free()
+		synctest.Wait()
+		assert.Len(t, store.asked, 1)
+		assert.Contains(t, p.Body(), blocks(1, 5))
+		p.Close()
+	})
+}
+
+func TestTheLongestTimesAreNotTheShortest(t *testing.T) {
+	for _, protocol := range ssetest.Protocols {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBroker(t, &broker.Options{WriteTimeout: math.MaxInt64, Heartbeat: math.MaxInt64, MaxAge: math.MaxInt64, Store: namedStore(nil)})
+			srv := ssetest.Serve(t, b, &ssetest.ServerOptions{Protocol: protocol})
+			time.Sleep(time.Hour)
+			publish(t, b, 1, 1)
+			resp, err := srv.Client().Get(srv.URL)
+			require.NoError(t, err, protocol)
+			defer resp.Body.Close()
+			assert.Equal(t, "id: 1\n\n", body(t, resp.Body, "id: 1\n\n"), protocol)
+			time.Sleep(24 * time.Hour)
+			publish(t, b, 2, 2)
+			assert.Equal(t, block("2", "2"), body(t, resp.Body, block("2", "2")), protocol)
+		})
 	}
 }

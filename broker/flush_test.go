@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/sse"
 )
 
 func TestAFlushIntervalGathersEvents(t *testing.T) {
@@ -50,4 +51,49 @@ func TestAFlushIntervalDoesNotKeepEventsFromAShutdown(t *testing.T) {
 		assert.Equal(t, numbers(1, 3), got)
 		assert.Equal(t, broker.ErrClosed, err)
 	})
+}
+
+func TestAFlushIntervalGathersUnderEveryPolicy(t *testing.T) {
+	for policy := broker.CatchUp; policy <= broker.Conflate; policy++ {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBroker(t, &broker.Options{Slow: policy, FlushInterval: time.Second, Heartbeat: -1, Store: broker.Discard, QueueSize: 12})
+			p := newPeer(t, b, "")
+			sub := subscribe(t, b)
+			p.take()
+			publish(t, b, 1, 10)
+			synctest.Wait()
+			assert.Empty(t, p.take(), "policy %d", policy)
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			assert.Len(t, p.take(), 1, "policy %d", policy)
+			assert.Equal(t, numbers(1, 10), take(t, sub, 10))
+			p.Close()
+		})
+	}
+}
+
+// What was gathered together is still dropped, and conflated, event by event.
+func TestWhatAFlushIntervalGathersIsDroppedOneByOne(t *testing.T) {
+	for policy, want := range map[broker.SlowPolicy][]string{
+		broker.DropOldest: {"gap:", "8", "9", "10"},
+		broker.Conflate:   {"1", "3", "10"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			key := func(ev sse.Event, _ []string) string {
+				if ev.Data == "1" || ev.Data == "3" {
+					return ""
+				}
+				return "all others"
+			}
+			b := newBroker(t, &broker.Options{Slow: policy, Key: key, FlushInterval: time.Second, Store: broker.Discard, QueueSize: 3})
+			sub := subscribe(t, b)
+			publish(t, b, 1, 6)
+			time.Sleep(2 * time.Second)
+			publish(t, b, 7, 10)
+			time.Sleep(2 * time.Second)
+			got, err := pending(t, sub)
+			assert.NoError(t, err)
+			assert.Equal(t, want, got, "policy %d", policy)
+		})
+	}
 }

@@ -17,7 +17,8 @@ import (
 //
 // It also saves most of them. Setting a deadline and clearing it takes a tenth
 // of the time of a small write. On HTTP/1 a deadline means nothing while no one
-// writes, so there it is left, and only moved when a quarter of it is used up.
+// writes, so there it is left, and only moved when a quarter of it is used up; but
+// not with TLS, which may write when the other end asks for new keys.
 // A write before that takes no lock: it says that it may be blocked, and then
 // looks whether it has been cut. Whoever cuts does it the other way round, so one
 // of the two sees the other.
@@ -27,7 +28,7 @@ type guard struct {
 	since   atomic.Int64  // when the write began that may be blocked, in ns, plus 1; 0: none may be
 	covered time.Duration // writes that begin until then have the deadline that is set; of whoever owns the stream
 	isCut   atomic.Bool
-	lazy    bool // HTTP/1
+	lazy    bool // HTTP/1 without TLS
 	b       *Broker
 
 	mu       sync.Mutex // guards what follows and the write deadline
@@ -37,7 +38,7 @@ type guard struct {
 }
 
 func newGuard(w http.ResponseWriter, r *http.Request, b *Broker) guard {
-	return guard{ResponseWriter: w, b: b, timeout: b.opts.WriteTimeout, lazy: r.ProtoMajor == 1}
+	return guard{ResponseWriter: w, b: b, timeout: b.opts.WriteTimeout, lazy: r.ProtoMajor == 1 && r.TLS == nil}
 }
 
 var longAgo = time.Unix(1, 0)
@@ -72,6 +73,9 @@ func (g *guard) clear() error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.isCut.Load() {
+		return g.setLocked(longAgo)
+	}
 	return g.setLocked(time.Time{})
 }
 

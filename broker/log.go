@@ -76,7 +76,10 @@ func (s *Subscription) logSlow(ctx context.Context, then string) {
 	}
 	s.wasSlow = true
 	if log := s.b.opts.Logger; log.Enabled(ctx, level) {
+		s.b.order.Lock()
+		topics := s.topics
+		s.b.order.Unlock()
 		log.LogAttrs(ctx, level, "broker: subscriber is slow", slog.String("remote", s.remote),
-			slog.Any("topics", s.topics), slog.String("then", then), slog.Uint64("delivered", s.total.Load()+s.delivered))
+			slog.Any("topics", topics), slog.String("then", then), slog.Uint64("delivered", s.total.Load()+s.delivered))
 	}
 }

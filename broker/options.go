@@ -2,6 +2,7 @@ package broker
 
 import (
 	"log/slog"
+	"math"
 	"net/http"
 	"time"
 
@@ -96,8 +97,9 @@ type Options struct {
 	// Key returns the key of an event under [Conflate]; "" is none. It is called
 	// once for each event, before the event has an ID of the Store, by Publish
 	// or, with a [Follower], when it is read. Keys of a subscriber's different
-	// topics are not kept apart. It must not change the topics, which are
-	// sorted. Nil: no event has one.
+	// topics are not kept apart: what was replaced by an event of another topic
+	// does not come back when that topic is removed. It must not change the
+	// topics, which are sorted. Nil: no event has one.
 	Key func(ev sse.Event, topics []string) string
 
 	// MaxSubscribers bounds the subscriptions that are open at once. Beyond it
@@ -158,7 +160,8 @@ type Options struct {
 	// so middleware sees the request end early, and its wrappers of the
 	// ResponseWriter see nothing of the stream; [http.Server.Shutdown] neither
 	// knows of these streams nor waits for them, so main itself has to wait for
-	// [Broker.Shutdown].
+	// [Broker.Shutdown]. A client that sends more than 64 KiB after its request
+	// counts as gone.
 	Detach bool
 
 	// Compress sends streams as gzip to clients that accept it. Of JSON that is
@@ -192,6 +195,9 @@ type Options struct {
 	// with its reason, its end. Nil: silent.
 	Logger *slog.Logger
 }
+
+// longest is longer than a broker lives, and no sum of such times overflows.
+const longest = math.MaxInt64 / 4
 
 // withDefaults returns the settings that are in force for o.
 func (o *Options) withDefaults() Options {
@@ -230,6 +236,7 @@ func (o *Options) withDefaults() Options {
 	if opts.WriteTimeout == 0 {
 		opts.WriteTimeout = 10 * time.Second
 	}
+	opts.WriteTimeout = min(opts.WriteTimeout, longest)
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -92,6 +92,7 @@ func (b *Broker) handOver(f *frame, gap bool) {
 		return // closed since the event was stored; nobody is left to get it
 	}
 	b.newest = f.event.ID
+	b.frames++
 	if b.follower != nil {
 		b.reachLocked()
 	}

@@ -103,13 +103,20 @@ func (s *shard) give(r *registration, b *batch) {
 			return
 		}
 	}
+	direct := r.isParked() && r.sub.direct && r.sub.out.takes(b)
+	if s.single && b.parent != nil && !direct {
+		if s.give(r, b.parent); r.group == nil {
+			return // it was dropped
+		}
+		b = s.since(b, b.parent)
+	}
 	r.count += uint64(b.events)
 	if r.waits {
 		s.work += wakeTime
 	} else {
 		s.work += writeTime
 	}
-	if r.isParked() && r.sub.direct && r.sub.out.takes(b) {
+	if direct {
 		s.write(r, b)
 	} else {
 		s.push(r, b)

@@ -91,13 +91,17 @@ func TestALagBeginsWithTheFirstEventInTheQueue(t *testing.T) {
 
 func TestALagOfWhatIsGatheredBeginsWhenItIsQueued(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// An event at a time, so that the second has the first queued early.
-		b := newBroker(t, &broker.Options{FlushInterval: time.Minute, Slow: broker.DropOldest})
+		// Two are too large for a batch, so the second has the first queued early.
+		large := sse.Event{Data: strings.Repeat("x", 40<<10)}
+		b := newBroker(t, &broker.Options{FlushInterval: time.Minute})
 		sub := subscribe(t, b)
 		for range 3 {
 			pending(t, sub)
 			time.Sleep(10 * time.Minute)
-			publish(t, b, 1, 2)
+			for range 2 {
+				_, err := b.Publish(t.Context(), large)
+				require.NoError(t, err)
+			}
 			time.Sleep(5 * time.Second)
 			assert.Equal(t, 5*time.Second, subscribers(b)[0].Lag)
 			time.Sleep(time.Minute)

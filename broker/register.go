@@ -18,6 +18,9 @@ func (b *Broker) registerLocked(s *Subscription) {
 	}
 	if r.waits {
 		r.queue = r.shard.newQueue()
+		if r.conflates {
+			r.signal = make(chan struct{}, 1)
+		}
 	} else {
 		r.busy.Store(1) // it is the turn of whoever serves it
 	}
@@ -121,6 +124,7 @@ func (s *Subscription) unserve() {
 	s.b.order.Lock()
 	defer s.b.order.Unlock()
 	s.serving = false
+	delete(s.b.leaving, s)
 	s.b.serving--
 	s.b.settleLocked()
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,8 +51,8 @@ func (b *Broker) Handler(topics ...string) http.Handler {
 
 // serveTopics serves the topics that topicsOf returns, which are distinct.
 func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf func(*http.Request) ([]string, error)) {
-	if b.opts.Compress {
-		w.Header().Add("Vary", "Accept-Encoding")
+	if h := w.Header(); b.opts.Compress && !slices.Contains(h.Values("Vary"), "Accept-Encoding") {
+		h.Add("Vary", "Accept-Encoding")
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

@@ -63,8 +63,12 @@ type registration struct {
 
 	// Under Conflate, held while an item is taken. A shard takes it for as long as
 	// it looks through one queue.
-	taking  sync.Mutex
-	waiting bool // a loop over Events waits for the queue, or will in a moment; guarded by taking
+	taking sync.Mutex
+
+	// signal tells a loop over Events that something was queued, under Conflate. It
+	// cannot wait for the queue itself: it would be handed an item outside taking,
+	// and a later one might be put back before it.
+	signal chan struct{} // of one slot; the shard sends and closes; nil under the other policies
 
 	shard *shard
 
@@ -97,8 +101,9 @@ type shard struct {
 	slow       SlowPolicy
 	queueSize  int
 	queueBytes int
-	maxEvents  int // of a batch
-	maxBytes   int // of a batch with several events
+	single     bool // events are queued one by one: what was queued together could only be dropped together
+	maxEvents  int  // of a batch
+	maxBytes   int  // of a batch with several events
 	heartbeat  time.Duration
 	interval   time.Duration // how long frames are gathered before a flush; 0: not at all
 	snapshots  bool          // who is told a gap by this shard wants a Snapshot after it
@@ -167,8 +172,9 @@ func newShard(b *Broker) *shard {
 		index:      make(map[string][]entry),
 		newer:      make(map[string]struct{}),
 	}
-	if s.slow == DropOldest || s.slow == Conflate {
-		s.maxEvents = 1 // what was queued together could only be dropped together
+	s.single = s.slow == DropOldest || s.slow == Conflate
+	if s.single && s.interval <= 0 {
+		s.maxEvents = 1
 	}
 	return s
 }
@@ -273,6 +279,9 @@ func (s *shard) drop(r *registration) {
 	s.part(r)
 	if r.waits {
 		close(r.queue)
+		if r.conflates {
+			close(r.signal)
+		}
 		return
 	}
 	s.openQueue(r)

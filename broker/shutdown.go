@@ -139,9 +139,9 @@ func (b *Broker) Close() error {
 	var cuts []*guard
 	for s := range b.subs {
 		s.closeLocked(endBroker)
-		if s.out != nil {
-			cuts = append(cuts, &s.out.guard)
-		}
+	}
+	for s := range b.leaving {
+		cuts = append(cuts, &s.out.guard)
 	}
 	b.order.Unlock()
 	for _, g := range cuts {

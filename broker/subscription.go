@@ -181,6 +181,9 @@ func (s *Subscription) closeLocked(e ending) bool {
 	}
 	s.ending = e
 	delete(s.b.subs, s)
+	if s.out != nil && s.serving {
+		s.b.leaving[s] = struct{}{}
+	}
 	s.b.dischargeLocked(s)
 	s.b.unregisterLocked(s) // closes the queue, which wakes up whoever waits for it
 	if s.interrupt != nil {
@@ -265,6 +268,10 @@ func (s *Subscription) serveAll(ctx context.Context, out outlet, err error) erro
 				s.logSlow(ctx, "it catches up")
 			}
 			s.catching.Store(int64(s.b.age()))
+			s.account()
+			if err := out.flush(); err != nil {
+				return err
+			}
 			s.b.reregister(s)
 			s.stage, s.seen = resuming, 0
 		case ErrSlow:

@@ -26,6 +26,12 @@ func (s *shard) post(r *registration, it item) {
 	switch {
 	case r.waits:
 		r.queue <- it // nobody else sends
+		if r.conflates {
+			select {
+			case r.signal <- struct{}{}:
+			default: // it has not been heard yet
+			}
+		}
 	case r.busy.Load() == 0:
 		r.queue, r.carried = nil, it
 		r.busy.Store(1)
@@ -126,16 +132,16 @@ func (r *registration) receive(seen int64) (it item, closed bool) {
 // await returns the next item, however long it takes; not ok: there is none, and
 // never will be.
 func (r *registration) await() (it item, ok bool) {
-	if r.conflates {
-		r.setWaiting(true)
-		defer r.setWaiting(false)
+	for r.conflates {
+		it, closed := r.receive(2)
+		if closed {
+			return it, false
+		}
+		if it.batch != nil {
+			return it, true
+		}
+		<-r.signal
 	}
 	it, ok = <-r.queue
 	return it, ok
-}
-
-func (r *registration) setWaiting(waiting bool) {
-	r.taking.Lock()
-	defer r.taking.Unlock()
-	r.waiting = waiting
 }

@@ -125,7 +125,7 @@ func (w *watcher) close() {
 }
 
 // hasEnded reads what the other end has sent, some of it, and reports whether
-// that was the last.
+// that was the last, or too much.
 func (l *line) hasEnded() bool {
 	var ignored [512]byte
 	var n int
@@ -136,5 +136,6 @@ func (l *line) hasEnded() bool {
 	}) != nil {
 		return true
 	}
-	return n == 0 || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+	l.ignored += max(n, 0)
+	return n == 0 || err != nil && err != syscall.EAGAIN && err != syscall.EINTR || l.ignored > maxIgnored
 }

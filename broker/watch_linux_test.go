@@ -2,9 +2,13 @@ package broker_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -16,6 +20,7 @@ import (
 
 	"github.com/fanfare-go/fanfare/broker"
 	"github.com/fanfare-go/fanfare/sse"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
 )
 
 // dialStream connects to a server on loopback and asks for a stream.
@@ -75,7 +80,7 @@ func TestWhatADetachedClientSendsIsOfNoInterest(t *testing.T) {
 		for lines.Text() != fmt.Sprint("data: ", n) {
 			require.True(t, lines.Scan(), lines.Err())
 		}
-		_, err := conn.Write(make([]byte, 16<<10)) // none of which may stay unread
+		_, err := conn.Write(make([]byte, 600)) // none of which may stay unread
 		require.NoError(t, err)
 	}
 	assert.Equal(t, 1, b.Stats().Subscribers)
@@ -121,4 +126,78 @@ func TestAClientThatHasGoneTakesNoTimeWhileItsSnapshotHangs(t *testing.T) {
 	close(free)
 	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
 	assert.Less(t, used, 60*time.Millisecond, "an idle process takes some; one that goes round in circles all it can get")
+}
+
+func TestADetachedClientThatSendsAllTheTimeIsCutOff(t *testing.T) {
+	b := newBroker(t, &broker.Options{Detach: true})
+	conn := dialStream(t, loopback(t, b).URL)
+	awaitSubscribers(t, b, 1)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	sent := 0
+	for junk := make([]byte, 16<<10); ; {
+		n, err := conn.Write(junk)
+		sent += n
+		if err != nil {
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+			break
+		}
+	}
+	assert.Less(t, sent, 64<<20)
+	awaitSubscribers(t, b, 0)
+}
+
+func TestWhatASocketRefusedIsNotCountedAsSent(t *testing.T) {
+	for range 20 {
+		b := newBroker(t, &broker.Options{Detach: true, Heartbeat: -1, Store: broker.Discard})
+		conn := dialStream(t, loopback(t, b).URL)
+		_, err := conn.Read(make([]byte, 1)) // the header
+		require.NoError(t, err)
+		awaitSubscribers(t, b, 1)
+		require.NoError(t, conn.(*net.TCPConn).SetLinger(0)) // closing resets
+		before := b.Stats().Bytes
+		conn.Close()
+		publish(t, b, 1, 1)
+		awaitSubscribers(t, b, 0)
+		assert.Equal(t, before, b.Stats().Bytes)
+	}
+}
+
+// A veiled connection changes what is written, as one that encrypts would.
+type veiled struct{ *net.TCPConn }
+
+func (v veiled) Write(p []byte) (int, error) {
+	q := bytes.Clone(p)
+	for i := range q {
+		q[i] ^= 0x80
+	}
+	return v.TCPConn.Write(q)
+}
+
+type veiledListener struct{ net.Listener }
+
+func (l veiledListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return veiled{conn.(*net.TCPConn)}, nil
+}
+
+func TestNothingGoesPastTheWriteOfAConnectionOfItsOwnKind(t *testing.T) {
+	b := newBroker(t, &broker.Options{Detach: true, Store: namedStore(nil), NoPriming: true})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := ssetest.Serve(t, b, &ssetest.ServerOptions{Listener: veiledListener{l}})
+	conn := dialStream(t, srv.URL)
+	awaitSubscribers(t, b, 1)
+	for n := 1; n <= 20; n++ {
+		publish(t, b, n, n)
+	}
+	require.NoError(t, b.Shutdown(t.Context()))
+	all, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	for i := range all {
+		all[i] ^= 0x80
+	}
+	assert.Regexp(t, `(?s)^HTTP/1.1 200 OK.*\r\n\r\n`+regexp.QuoteMeta(blocks(1, 20))+`retry: \d+\n\n$`, string(all))
 }
