@@ -163,8 +163,8 @@ func (r *run) read(ctx context.Context) (events bool, err error) {
 		// nothing is handed over that had been parsed or buffered before. Its
 		// ID is not taken either. Reconnect has cancelled ctx by then; what
 		// ends r.ctx may do that a moment later.
-		if err := cmp.Or(ctx.Err(), r.ctx.Err()); err != nil {
-			return events, idleOr(ctx, err)
+		if ctx.Err() != nil || r.ctx.Err() != nil {
+			return events, idleOr(ctx, cmp.Or(ctx.Err(), r.ctx.Err()))
 		}
 		r.setLastEventID(ev.ID)
 		events = true
