@@ -72,7 +72,7 @@ func TestARequestWhoseTopicsAreAskedForAgainIsAnsweredOnce(t *testing.T) {
 		}})
 		s := connect(t, b, "")
 		synctest.Wait()
-		assert.Equal(t, 4, asked)
+		assert.Equal(t, 2, asked)
 		assert.Equal(t, 200, s.Code())
 		assert.Equal(t, []string{"Accept-Encoding"}, s.Header().Values("Vary"))
 	})

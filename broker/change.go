@@ -25,7 +25,7 @@ import (
 //
 // An Add after that is about the next registration.
 type changes struct {
-	mu     sync.Mutex // guards what follows; locked after the order lock
+	mu     sync.Mutex // guards what follows; locked after the order lock, and after registration.taking
 	epochs []*epoch   // the one that the subscriber is in, and those to come
 }
 
@@ -57,7 +57,7 @@ func (s *Subscription) Add(topics ...string) error {
 	if s.closed.Load() || s.b.isRefusing() {
 		return ErrClosed
 	}
-	added := slices.DeleteFunc(slices.Clone(topics), func(t string) bool { return slices.Contains(s.topics, t) })
+	added := without(topics, s.topics)
 	slices.Sort(added)
 	if added = slices.Compact(added); len(added) > 0 {
 		s.changeLocked(slices.Concat(s.topics, added), added, nil)
@@ -72,15 +72,11 @@ func (s *Subscription) Add(topics ...string) error {
 func (s *Subscription) Remove(topics ...string) {
 	s.b.order.Lock()
 	defer s.b.order.Unlock()
-	left, removed := without(s.topics, topics), []string(nil)
-	for _, t := range s.topics {
-		if !slices.Contains(left, t) {
-			removed = append(removed, t)
-		}
-	}
-	if len(removed) == 0 || s.closed.Load() {
+	left := without(s.topics, topics)
+	if len(left) == len(s.topics) || s.closed.Load() {
 		return
 	}
+	removed := without(s.topics, left)
 	s.changeLocked(left, nil, removed)
 	if s.interrupt != nil {
 		s.interrupt(errChanged)
@@ -122,6 +118,8 @@ func (c *changes) change(e *epoch, removed []string) {
 	for _, e := range c.epochs {
 		e.topics = without(e.topics, removed)
 	}
+	// One that was begun for what has been removed again is the one before it.
+	c.epochs = slices.CompactFunc(c.epochs, func(a, b *epoch) bool { return slices.Equal(a.topics, b.topics) })
 	if e == nil {
 		return
 	}
@@ -249,5 +247,13 @@ func (s *shard) change(r *registration, added, removed []string, e *epoch) {
 
 // without returns a copy of topics without those that were removed.
 func without(topics, removed []string) []string {
-	return slices.DeleteFunc(slices.Clone(topics), func(t string) bool { return slices.Contains(removed, t) })
+	isRemoved := func(t string) bool { return slices.Contains(removed, t) }
+	if len(removed) > 8 { // or hashing takes longer
+		set := make(map[string]bool, len(removed))
+		for _, t := range removed {
+			set[t] = true
+		}
+		isRemoved = func(t string) bool { return set[t] }
+	}
+	return slices.DeleteFunc(slices.Clone(topics), isRemoved)
 }

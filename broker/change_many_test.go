@@ -45,17 +45,25 @@ func TestTopicsThatChangeBehindAFullQueueLeaveNothing(t *testing.T) {
 			sub := subscribe(t, b)
 			publish(t, b, 1, 3)
 			synctest.Wait()
-			change := func(n int) {
+			change := func(n int, elsewhere bool) {
 				for range n {
 					require.NoError(t, sub.Add("now and then"))
+					if elsewhere {
+						publish(t, b, 0, 0, "another")
+					}
 					sub.Remove("now and then")
 				}
 				synctest.Wait()
 			}
-			change(100)
-			before := heap()
-			change(5_000)
-			assert.Less(t, heap()-before, 256<<10, name)
+			for _, elsewhere := range []bool{false, true} {
+				change(100, elsewhere)
+				if elsewhere {
+					change(5_000, elsewhere) // until the Store is full
+				}
+				before := heap()
+				change(5_000, elsewhere)
+				assert.Less(t, heap()-before, 256<<10, name)
+			}
 			assert.Equal(t, []string{"1"}, take(t, sub, 1), name)
 		})
 	}
@@ -144,4 +152,16 @@ func TestALoggerIsToldTheTopicsWhileTheyChange(t *testing.T) {
 		adding.Wait()
 		b.Close()
 	}
+}
+
+func TestManyTopicsAreRemovedInLinearTime(t *testing.T) {
+	b := newBroker(t, nil)
+	topics := numbers(1, 30_000)
+	sub := subscribe(t, b, topics...)
+	start := time.Now()
+	sub.Remove(topics[7])
+	sub.Remove(topics[10_000:]...)
+	require.NoError(t, sub.Add(topics...))
+	assert.Less(t, time.Since(start), time.Second)
+	assert.Equal(t, []int{1, 1, 1}, []int{b.Count(topics[0]), b.Count(topics[7]), b.Count(topics[20_000])})
 }

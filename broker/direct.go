@@ -25,13 +25,15 @@ func (s *shard) write(r *registration, b *batch) {
 	if r.queue != nil {
 		r.queue = nil // an idle subscriber needs none
 	}
-	s.written += uint64(b.events)
-	sub.total.Add(uint64(b.events))
-	s.writeBytes(r, b)
+	if s.writeBytes(r, b) {
+		s.written += uint64(b.events)
+		sub.total.Add(uint64(b.events))
+	}
 }
 
-// writeBytes writes b, which may be a heartbeat, to r's socket.
-func (s *shard) writeBytes(r *registration, b *batch) {
+// writeBytes writes b, which may be a heartbeat, to r's socket, and reports whether
+// that took it, or will.
+func (s *shard) writeBytes(r *registration, b *batch) (ok bool) {
 	b.ready()
 	l := r.sub.line
 	r.sub.wrote = s.now.Sub(s.born)
@@ -41,11 +43,12 @@ func (s *shard) writeBytes(r *registration, b *batch) {
 		s.bytes += uint64(n)
 		l.err = err
 		s.drop(r)
-		return
+		return false
 	}
 	s.bytes += uint64(len(p)) // with what is left to somebody else
 	if n < len(p) {
 		l.rest = p[n:]
 		s.release(r)
 	}
+	return true
 }

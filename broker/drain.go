@@ -52,8 +52,8 @@ func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration)
 			}
 			continue
 		}
-		// Not a select: all there is to wait for comes through the queue, see
-		// [Broker.wake], and that costs half as much.
+		// Not a select with ctx: all there is to wait for comes through the queue,
+		// see [Broker.wake], and that costs half as much.
 		var ok bool
 		if s.held, ok = reg.await(); !ok {
 			return s.reason(out, reg)

@@ -20,6 +20,7 @@ type group struct {
 	batch  *batch          // what has come since the last flush; nil: nothing
 	place  int             // in shard.groups
 	common bool            // it is in shard.common
+	dirty  bool            // it is in shard.dirty
 }
 
 // An entry is a group in the list of one of its topics, which is

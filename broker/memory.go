@@ -222,7 +222,9 @@ func (s *MemoryStore) resizeLocked(n int) {
 	for p := s.first; p < s.next; p++ {
 		held := s.slotLocked(p)
 		ring[p%uint64(n)] = *held
-		positions[held.event.ID] = p
+		if n < len(s.ring) {
+			positions[held.event.ID] = p
+		}
 	}
 	s.ring, s.positions = ring, positions
 }

@@ -37,7 +37,8 @@ const (
 	// newest counts. What was replaced is not missing, so there is no Gap. If
 	// there is nothing to replace, as the queue is full of events with different
 	// keys, or without one, it is as under CatchUp: nothing is lost, and the
-	// subscriber may be sent what was replaced after all.
+	// subscriber may be sent what was replaced after all. An event for a full queue
+	// takes the time to look through all of it.
 	Conflate
 )
 
@@ -62,7 +63,8 @@ type Options struct {
 	// DropNewest, which a subscriber has in mid-stream, get no snapshot; under
 	// these and Disconnect nor does what a [Follower] has lost meanwhile. An
 	// error ends the stream; the client comes back and has it called again. The
-	// request's context ends with the subscriber. It must not change the topics;
+	// request's context is for the call: it ends early with the subscriber, and
+	// soon after it in any case. It must not change the topics;
 	// the slice it returns is read before anything else is done for that
 	// subscriber, and not kept. Nil: no snapshot.
 	Snapshot func(r *http.Request, topics []string) ([]sse.Event, error)

@@ -18,7 +18,10 @@ func (s *shard) gather(g *group, f *frame) {
 	}
 	if g.batch == nil {
 		g.batch = &s.empty
-		s.dirty = append(s.dirty, g)
+		if !g.dirty {
+			g.dirty = true
+			s.dirty = append(s.dirty, g)
+		}
 	}
 	if g.batch.next == nil {
 		s.grown = append(s.grown, g.batch)
@@ -37,6 +40,7 @@ func (s *shard) gather(g *group, f *frame) {
 func (s *shard) flush() {
 	s.now, s.timed = time.Now(), false
 	for _, g := range s.dirty {
+		g.dirty = false
 		s.emit(g)
 	}
 	clear(s.dirty)
@@ -54,7 +58,7 @@ func (s *shard) flush() {
 
 // account adds what was written to sockets to the Broker's figures.
 func (s *shard) account() {
-	if s.bytes > 0 {
+	if s.bytes > 0 || s.written > 0 {
 		s.tally.delivered.Add(s.written)
 		s.tally.bytes.Add(s.bytes)
 		s.written, s.bytes = 0, 0

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -197,13 +196,8 @@ func (s *Subscription) startOver(ctx context.Context, out outlet, through string
 // present hands out a snapshot, if there is one to be had.
 func (s *Subscription) present(ctx context.Context, out outlet, through string) (ok bool, err error) {
 	events, ok, err := out.snapshot(ctx)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return ok, context.Cause(ctx)
-	case err != nil:
-		s.b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "broker: snapshot failed",
-			slog.String("remote", s.remote), slog.Any("topics", s.topics), slog.Any("error", err))
-		return ok, fmt.Errorf("broker: snapshot: %w", err)
+	if err != nil {
+		return ok, err
 	}
 	if !ok {
 		return false, nil

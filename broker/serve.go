@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"slices"
-	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/fanfare-go/fanfare/sse"
@@ -34,6 +34,9 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		topics = distinct(topics)
 		if limit := b.opts.MaxTopics; limit > 0 && len(topics) > limit {
 			return nil, &StatusError{http.StatusBadRequest, fmt.Errorf("%d topics, allowed are %d", len(topics), limit)}
+		}
+		for i, topic := range topics {
+			topics[i] = strings.Clone(topic) // a topic may outlive the request line that it was cut out of
 		}
 		return topics, nil
 	})
@@ -82,18 +85,41 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 
 	st := b.newStream(w, r, topics)
 	_, err = b.subscribe(sse.LastEventID(r), &st.sub, ends)
-	switch {
-	case err == errEnded:
-		b.serveTopics(w, r, topicsOf) // who was let in may have been shut out since
-	case err == errCrowd:
-		b.later(w, r, http.StatusTooManyRequests, err)
-	case err == ErrFull:
-		b.unavailable(w, r, err)
-	case err != nil:
-		b.dismiss(w, r)
-	default:
-		b.stream(st)
+	if err == errEnded {
+		b.serveAgain(w, r, topicsOf, topics)
+		return
 	}
+	b.admit(st, w, r, err)
+}
+
+// serveAgain is serveTopics for who may have been shut out by an End since its
+// topics were asked for. They are asked for once more, this time of a subscriber,
+// whom an End finds: or nobody would get in as long as End is called each time that
+// Topics is.
+func (b *Broker) serveAgain(w http.ResponseWriter, r *http.Request, topicsOf func(*http.Request) ([]string, error), topics []string) {
+	st := b.newStream(w, r, topics)
+	_, err := b.subscribe(sse.LastEventID(r), &st.sub, unasked)
+	if err == nil {
+		leave := sync.OnceFunc(func() { st.sub.close(endAsked); st.sub.unserve() })
+		stays := false
+		defer func() {
+			if !stays { // or Topics panics
+				leave()
+			}
+		}()
+		again, err := topicsOf(r)
+		switch {
+		case err != nil:
+			b.deny(w, r, statusOf(err), err)
+			return
+		case !slices.Equal(again, topics):
+			leave()
+			b.serveTopics(w, r, topicsOf)
+			return
+		}
+		stays = true
+	}
+	b.admit(st, w, r, err)
 }
 
 // stream serves a subscription until it ends, or is detached.
@@ -236,83 +262,5 @@ func (b *Broker) sayWhy(st *stream, err error) {
 		b.deny(&st.guard, st.r, http.StatusInternalServerError, err)
 	case err == ErrClosed, err == ErrSlow:
 		b.dismiss(st.guard.ResponseWriter, st.r)
-	}
-}
-
-// deny refuses a request. The reason is for the log, never for the client.
-func (b *Broker) deny(w http.ResponseWriter, r *http.Request, code int, err error) {
-	if err != nil {
-		b.opts.Logger.LogAttrs(r.Context(), slog.LevelWarn, "broker: request refused",
-			slog.String("remote", r.RemoteAddr), slog.Int("status", code), slog.Any("error", err))
-	}
-	http.Error(w, http.StatusText(code), code)
-}
-
-// unavailable asks a client to come back later, not all at once.
-func (b *Broker) unavailable(w http.ResponseWriter, r *http.Request, err error) {
-	b.later(w, r, http.StatusServiceUnavailable, err)
-}
-
-func (b *Broker) later(w http.ResponseWriter, r *http.Request, code int, err error) {
-	w.Header().Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
-	b.deny(w, r, code, err)
-}
-
-// dismiss answers a request to a Broker that has ended, or that ended it before
-// its stream began.
-func (b *Broker) dismiss(w http.ResponseWriter, r *http.Request) {
-	opts := b.writerOptions()
-	opts.Retry = b.spreadRetry()
-	stream, err := sse.NewWriter(w, r, opts)
-	switch {
-	case err == nil:
-		stream.Close()
-	case errors.Is(err, http.ErrNotSupported):
-		b.deny(w, r, http.StatusInternalServerError, err)
-	}
-}
-
-// spreadRetry is a reconnection time for a client that is sent away: Retry, or
-// a second, and up to a millisecond more for each subscriber there was. All
-// that are sent away together would otherwise come back together.
-func (b *Broker) spreadRetry() time.Duration {
-	b.order.Lock()
-	spread := min(max(time.Duration(b.crowd)*time.Millisecond, 100*time.Millisecond), 30*time.Second)
-	b.order.Unlock()
-	return max(b.opts.Retry, time.Second) + rand.N(spread)
-}
-
-func (b *Broker) writerOptions() *sse.WriterOptions {
-	return &sse.WriterOptions{Retry: b.opts.Retry, WriteTimeout: b.opts.WriteTimeout}
-}
-
-// StatusError is an error of [Options.Topics] with the HTTP status that the
-// client gets.
-type StatusError struct {
-	Code int   // 400 to 599; others stand for 500
-	Err  error // why, for the log; never sent. May be nil
-}
-
-// Error returns the status and the reason.
-func (e *StatusError) Error() string {
-	if e.Err == nil {
-		return fmt.Sprintf("broker: %d %s", e.Code, http.StatusText(e.Code))
-	}
-	return fmt.Sprintf("broker: %d %s: %v", e.Code, http.StatusText(e.Code), e.Err)
-}
-
-// Unwrap returns Err.
-func (e *StatusError) Unwrap() error { return e.Err }
-
-// statusOf is the status for an error of Options.Topics.
-func statusOf(err error) int {
-	var status *StatusError
-	switch {
-	case !errors.As(err, &status):
-		return http.StatusForbidden
-	case status.Code < 400 || status.Code > 599:
-		return http.StatusInternalServerError
-	default:
-		return status.Code
 	}
 }

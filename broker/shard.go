@@ -87,9 +87,9 @@ type op struct {
 }
 
 // A shard is a goroutine that owns a part of the subscribers and the index of
-// their topics. Nothing else touches them, so there is no lock, but for that of
-// Conflate on a queue. It calls no code of the user, but for a Follower's Compare,
-// and never waits for a subscriber.
+// their topics. Nothing else touches them, so there is no lock, but for those that
+// Conflate takes for a queue that is full. It calls no code of the user, but for a
+// Follower's Compare, and never waits for a subscriber.
 type shard struct {
 	inbox chan op       // sent to under the order lock; never closed
 	done  chan struct{} // closed by run as it returns
@@ -273,6 +273,9 @@ func (s *shard) unregister(o op) {
 	}
 }
 
+// closedQueue is that of a registration which never needed one.
+var closedQueue = func() chan item { c := make(chan item); close(c); return c }()
+
 // drop takes r out of its group and closes its queue. What is queued stays
 // readable.
 func (s *shard) drop(r *registration) {
@@ -284,8 +287,11 @@ func (s *shard) drop(r *registration) {
 		}
 		return
 	}
-	s.openQueue(r)
-	close(r.queue)
+	if r.queue == nil {
+		r.queue = closedQueue
+	} else {
+		close(r.queue)
+	}
 	if r.busy.Add(2) == 2 {
 		r.sub.spawn(nil)
 	}

@@ -3,6 +3,8 @@ package broker
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"time"
@@ -102,7 +104,7 @@ func (st *stream) begin() error {
 		}
 	}
 	unchunked := unchunk(header, st.r)
-	if _, err := sse.NewWriter(&st.guard, st.r, writerOpts); err != nil {
+	if _, err := sse.NewWriter(&st.guard, st.r.WithContext(st.ctx), writerOpts); err != nil {
 		// It is for another response now.
 		if st.gzip != nil {
 			header.Del("Content-Encoding")
@@ -188,6 +190,14 @@ func (st *stream) snapshot(ctx context.Context) ([]sse.Event, bool, error) {
 		return nil, true, err
 	}
 	events, err := take(st.r.WithContext(ctx), st.sub.topics)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case err != nil:
+		st.sub.b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "broker: snapshot failed",
+			slog.String("remote", st.sub.remote), slog.Any("topics", st.sub.topics), slog.Any("error", err))
+		err = fmt.Errorf("broker: snapshot: %w", err)
+	}
 	return events, true, err
 }
 

@@ -35,7 +35,7 @@ type Subscription struct {
 	total    atomic.Uint64 // events handed out, up to the last flush
 	wrote    time.Duration // of a subscriber over HTTP: when its last write was over, counted from Broker.born
 	position string        // everything up to this ID is done; "" before the first
-	handed   string        // newest ID that was handed out, or that a replay confirmed
+	handed   string        // newest ID that was handed out or passed over, or that a replay confirmed
 	line     *line         // the connection, once it is detached
 	tally    *tally        // of the shard
 

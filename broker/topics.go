@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,14 +15,17 @@ import (
 // that names a topic which is not among allowed with 404; with none allowed,
 // that is every one. The slice is not kept.
 func QueryTopics(param string, allowed ...string) func(*http.Request) ([]string, error) {
-	allowed = slices.Clone(allowed)
+	set := make(map[string]bool, len(allowed))
+	for _, topic := range allowed {
+		set[topic] = true
+	}
 	return func(r *http.Request) ([]string, error) {
 		topics, err := queryTopics(r, param)
 		if err != nil {
 			return nil, err
 		}
 		for _, topic := range topics {
-			if !slices.Contains(allowed, topic) {
+			if !set[topic] {
 				return nil, &StatusError{http.StatusNotFound, fmt.Errorf("unknown topic %.100q", topic)}
 			}
 		}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -67,22 +68,35 @@ func (b *Broker) recall(ctx context.Context, q Query) iter.Seq2[sse.Event, error
 
 // recallNewest is recall without a cursor. What is before the window is
 // unknown, but if enough is in it, the newest are.
+//
+// It looks whether there is enough, and ranges again to yield it, rather than keep
+// the events meanwhile: who takes them may stop reading.
 func (b *Broker) recallNewest(ctx context.Context, q Query, w *MemoryStore) iter.Seq2[sse.Event, error] {
 	return func(yield func(sse.Event, error) bool) {
-		var newest []sse.Event
+		n, first, last := 0, "", ""
 		for ev, err := range w.Range(ctx, q) {
 			if err == nil {
-				newest = append(newest, ev)
+				n++
+				first = cmp.Or(first, ev.ID)
 			}
 		}
-		if len(newest) < q.Newest {
-			b.store.Range(ctx, q)(yield)
-			return
-		}
-		for _, ev := range newest {
-			if !yield(ev, nil) {
-				return
+		if n >= q.Newest {
+			for ev, err := range w.Range(ctx, q) {
+				if last == "" && ev.ID != first || errors.Is(err, ErrGap) {
+					break // the window has left it behind
+				}
+				if !yield(ev, err) {
+					return
+				}
+				if last = ev.ID; n == 1 {
+					return
+				}
+				n--
 			}
 		}
+		if last != "" {
+			q.After, q.Newest = last, 0
+		}
+		b.store.Range(ctx, q)(yield)
 	}
 }

@@ -185,6 +185,30 @@ func TestAReplayThatTheWindowLeavesBehindGoesOnInTheEngine(t *testing.T) {
 	})
 }
 
+func TestABacklogThatTheWindowLeavesBehindGoesOnInTheEngine(t *testing.T) {
+	for _, left := range []int{1, 10} {
+		synctest.Test(t, func(t *testing.T) {
+			store := meter(storetest.NewLog())
+			b := newBroker(t, &broker.Options{Store: store, Backlog: 500})
+			publish(t, b, 1, 1_000)
+			synctest.Wait()
+			var got []string
+			for ev, err := range subscribe(t, b).Events(t.Context()) {
+				require.NoError(t, err)
+				switch got = append(got, show(ev)); len(got) {
+				case left:
+					assert.Zero(t, store.ranges.Load())
+					time.Sleep(time.Hour) // the events in the window expire
+				case 500:
+					assert.Equal(t, numbers(501, 1_000), got)
+					assert.EqualValues(t, 1, store.ranges.Load())
+					return
+				}
+			}
+		})
+	}
+}
+
 func TestOrderAndOnceHoldInTheWindowWhileEventsCome(t *testing.T) {
 	log := storetest.NewLog()
 	store := meter(log)

@@ -73,9 +73,8 @@ type Writer struct {
 //
 // If neither w nor what its Unwrap methods lead to can flush, the error wraps
 // [http.ErrNotSupported], and w and its header are as they were: the handler
-// can still answer with a status of its own. If r's context has ended, the error
-// is its cause, and nothing was written either. After any other error the
-// response may have begun.
+// can still answer with a status of its own. After any other error, such as the
+// cause of the end of r's context, the response may have begun.
 //
 // To HEAD the header is all the response. Every method of the Writer returns
 // [http.ErrBodyNotAllowed] then, so that the handler returns, as it does when a
@@ -98,9 +97,6 @@ func NewWriter(w http.ResponseWriter, r *http.Request, opts *WriterOptions) (*Wr
 		timeout:     cmp.Or(o.WriteTimeout, defaultWriteTimeout),
 	}
 
-	if err := sw.ended(); err != nil {
-		return nil, err
-	}
 	// A read deadline that passes looks to net/http like a client that is gone.
 	// Whoever cannot set one has none that matters here.
 	_ = sw.rc.SetReadDeadline(time.Time{})
@@ -165,7 +161,7 @@ func LastEventID(r *http.Request) string {
 	id, query := r.Header.Get("Last-Event-ID"), r.URL.RawQuery
 	// Parsing a query makes a map, and the name of a parameter may be escaped.
 	if id == "" && (strings.Contains(query, param) || strings.Contains(query, "%")) {
-		return r.URL.Query().Get(param)
+		return strings.Clone(r.URL.Query().Get(param)) // it may outlive the query that it was cut out of
 	}
 	return id
 }

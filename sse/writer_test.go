@@ -311,8 +311,11 @@ func TestEverythingReturnsTheCauseOnceTheRequestsContextHasEnded(t *testing.T) {
 	assert.Equal(t, gone, err)
 	assert.Empty(t, j.done())
 
-	_, err = sse.NewWriter(newJournal(), httptest.NewRequest("GET", "/", nil).WithContext(ctx), nil)
+	j = newJournal()
+	_, err = sse.NewWriter(j, httptest.NewRequest("GET", "/", nil).WithContext(ctx), nil)
 	assert.Equal(t, gone, err)
+	assert.Contains(t, j.done(), "header 200", "whoever is still there gets a stream")
+	assert.Equal(t, sse.MediaType, j.header.Get("Content-Type"))
 }
 
 func TestALargeWriteEndsWithTheRequestsContext(t *testing.T) {

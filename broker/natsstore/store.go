@@ -107,13 +107,10 @@ func (s *Store) Append(ctx context.Context, ev sse.Event, topics []string) (stri
 // that s knew before the event was sent.
 func (s *Store) acknowledged(ctx context.Context, ack *jetstream.PubAck, before position) (string, error) {
 	at := position{s.lastSeen().epoch, ack.Sequence}
-	switch {
-	case ack.Duplicate:
-		s.see(at)
-		return at.String(), broker.ErrDuplicate
-	case ack.Sequence <= before.sequence:
-		// Another process has made the stream anew: sequences have begun again,
-		// and in the epoch that s knows this one is another event's.
+	if ack.Sequence <= before.sequence {
+		// It is a duplicate, or another process has made the stream anew:
+		// sequences have begun again, and in the epoch that s knows this one is
+		// another event's.
 		st, err := s.look(ctx)
 		if err != nil {
 			return "", err
@@ -121,6 +118,9 @@ func (s *Store) acknowledged(ctx context.Context, ack *jetstream.PubAck, before 
 		at.epoch = st.last.epoch
 	}
 	s.see(at)
+	if ack.Duplicate {
+		return at.String(), broker.ErrDuplicate
+	}
 	return at.String(), nil
 }
 

@@ -1,0 +1,178 @@
+package broker_test
+
+import (
+	"bufio"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/sse"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
+)
+
+// taken is a ResponseWriter that calls hook as its connection is taken over.
+type taken struct {
+	http.ResponseWriter
+	hook func()
+}
+
+func (h *taken) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
+func (h *taken) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	defer h.hook()
+	return http.NewResponseController(h.ResponseWriter).Hijack()
+}
+
+func TestADetachedStreamWhoseHeaderCannotBeWrittenIsGone(t *testing.T) {
+	b := newBroker(t, &broker.Options{Detach: true, Snapshot: state})
+	ended := make(chan any, 1)
+	srv := loopback(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { ended <- recover() }()
+		b.ServeHTTP(&taken{w, func() { b.Close() }}, r)
+	}))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte(plainRequest))
+	require.NoError(t, err)
+	assert.Nil(t, <-ended, "it does not panic")
+}
+
+func TestASnapshotThatWasNotTakenHasNotFailed(t *testing.T) {
+	var log records
+	b := newBroker(t, &broker.Options{Logger: log.logger(slog.LevelWarn), Snapshot: state})
+	w := struct{ http.ResponseWriter }{httptest.NewRecorder()} // which cannot flush
+	b.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	assert.Contains(t, log.String(), "request refused")
+	assert.NotContains(t, log.String(), "snapshot")
+}
+
+// With the context of the process as BaseContext, that of every request has ended
+// during a shutdown. A response that is no stream would end browsers' for good.
+func TestARequestWhoseContextHasEndedGetsAStream(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			base, cancel := context.WithCancel(t.Context())
+			b := newBroker(t, nil)
+			srv := ssetest.Serve(t, b, &ssetest.ServerOptions{Config: &http.Server{
+				BaseContext: func(net.Listener) context.Context { return base },
+			}})
+			cancel()
+			if closed {
+				b.Close()
+			}
+			resp, err := srv.Client().Get(srv.URL)
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			assert.Equal(t, 200, resp.StatusCode)
+			assert.Equal(t, sse.MediaType, resp.Header.Get("Content-Type"))
+		})
+	}
+}
+
+// While somebody is logged out all the time, others get in.
+func TestCallsOfEndKeepNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		b := newBroker(t, &broker.Options{Topics: func(*http.Request) ([]string, error) {
+			asked++
+			time.Sleep(30 * time.Millisecond)
+			return []string{"a"}, nil
+		}})
+		stop := make(chan struct{})
+		go func() {
+			for ticker := time.NewTicker(10 * time.Millisecond); ; {
+				select {
+				case <-ticker.C:
+					b.End(func(broker.Subscriber) bool { return false })
+				case <-stop:
+					return
+				}
+			}
+		}()
+		s := connect(t, b, "")
+		time.Sleep(time.Second)
+		close(stop)
+		assert.Equal(t, 200, s.Code())
+		assert.Equal(t, 2, asked)
+		publish(t, b, 1, 1, "a")
+		assert.Contains(t, s.news(), "data: 1\n")
+	})
+}
+
+func TestWhoIsAskedForAgainMayBeRefusedChangedOrEnded(t *testing.T) {
+	all := func(broker.Subscriber) bool { return true }
+	for name, test := range map[string]struct {
+		answers []any // of Topics: topics, or an error
+		endAt   []int // calls of Topics during which End ends all
+		code    int
+		topics  []string // of the subscriber in the end; nil: there is none
+	}{
+		"refused":       {[]any{"a", &broker.StatusError{Code: 401}}, []int{1}, 401, nil},
+		"changed":       {[]any{"a", "b", "b"}, []int{1}, 200, []string{"b"}},
+		"changed twice": {[]any{"a", "b", "b", "c", "c"}, []int{1, 3}, 200, []string{"c"}},
+		"ended":         {[]any{"a", "a"}, []int{1, 2}, 200, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				var b *broker.Broker
+				b = newBroker(t, &broker.Options{MaxSubscribers: 1, Topics: func(*http.Request) ([]string, error) {
+					asked++
+					if slices.Contains(test.endAt, asked) {
+						b.End(all)
+					}
+					if err, ok := test.answers[asked-1].(error); ok {
+						return nil, err
+					}
+					return []string{test.answers[asked-1].(string)}, nil
+				}})
+				s := connect(t, b, "")
+				synctest.Wait()
+				assert.Equal(t, test.code, s.Code())
+				var topics []string
+				for _, sub := range subscribers(b) {
+					topics = append(topics, sub.Topics...)
+				}
+				assert.Equal(t, test.topics, topics)
+				assert.Len(t, test.answers, asked)
+				assert.NoError(t, b.Shutdown(t.Context()))
+			})
+		})
+	}
+}
+
+func TestAStreamKeepsNothingOfTheRequestLine(t *testing.T) {
+	for _, query := range []string{"t=a&rest=", "lastEventId=a&t=b&rest="} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBroker(t, &broker.Options{Topics: broker.AnyQueryTopic("t"), Store: broker.Discard})
+			srv := ssetest.Serve(t, b, &ssetest.ServerOptions{Config: &http.Server{MaxHeaderBytes: 2 << 20}})
+			var before int
+			for i := range 20 {
+				if i == 4 {
+					before = collected()
+				}
+				func() {
+					resp, err := srv.Client().Get(srv.URL + "?" + query + strings.Repeat("x", 900_000))
+					require.NoError(t, err)
+					resp.Body.Close()
+				}()
+				sub := subscribe(t, b, "a", "b") // who keeps the topics alive
+				_ = sub
+			}
+			synctest.Wait()
+			assert.Less(t, collected()-before, 3<<20)
+		})
+	}
+}
