@@ -101,21 +101,19 @@ func (b *Broker) handOver(f *frame, gap bool) {
 			s.send(op{do: (*shard).gap, mark: newMark("")})
 		}
 	}
-	if len(f.topics) == 1 {
-		for _, in := range b.interest[f.topics[0]] {
-			in.shard.send(op{do: (*shard).deliver, frame: f})
+	var buf [8]*shard
+	sent := buf[:0]
+	for _, topic := range f.topics {
+		for _, in := range b.interest[topic] {
+			if !slices.Contains(sent, in.shard) {
+				in.shard.send(op{do: (*shard).deliver, frame: f})
+				sent = append(sent, in.shard)
+			}
 		}
-		return
-	}
-	for _, s := range b.shards {
-		if slices.ContainsFunc(f.topics, func(topic string) bool { return b.wantsLocked(s, topic) }) {
-			s.send(op{do: (*shard).deliver, frame: f})
+		if len(sent) == len(b.shards) {
+			break
 		}
 	}
-}
-
-func (b *Broker) wantsLocked(s *shard, topic string) bool {
-	return slices.ContainsFunc(b.interest[topic], func(in interest) bool { return in.shard == s })
 }
 
 // start makes the newest ID known, so that subscribers have a place to start
