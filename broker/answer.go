@@ -58,9 +58,23 @@ func (b *Broker) dismiss(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		stream.Close()
-	case errors.Is(err, http.ErrNotSupported):
-		b.deny(w, r, http.StatusInternalServerError, err)
+	case hasNotBegun(err):
+		b.denyStream(w, r, err)
 	}
+}
+
+// hasNotBegun reports whether err is why [sse.NewWriter] has written nothing.
+func hasNotBegun(err error) bool {
+	return errors.Is(err, http.ErrNotSupported) || errors.Is(err, sse.ErrBody)
+}
+
+// denyStream refuses a request for such a reason.
+func (b *Broker) denyStream(w http.ResponseWriter, r *http.Request, err error) {
+	code := http.StatusInternalServerError
+	if errors.Is(err, sse.ErrBody) {
+		code = http.StatusBadRequest
+	}
+	b.deny(w, r, code, err)
 }
 
 // spreadRetry is a reconnection time for a client that is sent away: Retry, or

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"bufio"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -174,5 +175,34 @@ func TestAStreamKeepsNothingOfTheRequestLine(t *testing.T) {
 			synctest.Wait()
 			assert.Less(t, collected()-before, 3<<20)
 		})
+	}
+}
+
+func TestABodyThatDoesNotComeHoldsNobody(t *testing.T) {
+	for _, request := range []string{
+		"GET / HTTP/1.1\r\nHost: sse.test\r\nContent-Length: 500\r\n\r\nhello",
+		"GET / HTTP/1.1\r\nHost: sse.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+		"HEAD / HTTP/1.1\r\nHost: sse.test\r\nContent-Length: 500\r\n\r\nhello",
+	} {
+		for _, closed := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBroker(t, &broker.Options{WriteTimeout: time.Second})
+				if closed {
+					b.Close()
+				}
+				srv := ssetest.Serve(t, b, nil)
+				conn := dial(t, srv, request)
+				defer conn.Close()
+				time.Sleep(2 * time.Second)
+				start := time.Now()
+				assert.Equal(t, 0, b.Stats().Subscribers)
+				assert.NoError(t, b.Shutdown(t.Context()))
+				assert.NoError(t, srv.Shutdown(t.Context()))
+				assert.Less(t, time.Since(start), 3*time.Second)
+				answer, err := io.ReadAll(conn)
+				assert.NoError(t, err)
+				assert.Regexp(t, "^HTTP/1.1 400 ", string(answer))
+			})
+		}
 	}
 }

@@ -160,10 +160,12 @@ type Options struct {
 	//
 	// What is given up: the handler returns once the subscriber has caught up,
 	// so middleware sees the request end early, and its wrappers of the
-	// ResponseWriter see nothing of the stream; [http.Server.Shutdown] neither
-	// knows of these streams nor waits for them, so main itself has to wait for
-	// [Broker.Shutdown]. A client that sends more than 64 KiB after its request
-	// counts as gone.
+	// ResponseWriter see nothing of the stream. From then on the stream does not
+	// end with the request's context, such as by a timeout of middleware; it does
+	// with its client, by [Broker.End] and by MaxAge. [http.Server.Shutdown]
+	// neither knows of these streams nor waits for them, so main itself has to
+	// wait for [Broker.Shutdown]. A client that sends more than 64 KiB after its
+	// request counts as gone.
 	Detach bool
 
 	// Compress sends streams as gzip to clients that accept it. Of JSON that is

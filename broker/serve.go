@@ -74,11 +74,11 @@ func (b *Broker) serveTopics(w http.ResponseWriter, r *http.Request, topicsOf fu
 	}
 	if r.Method == http.MethodHead {
 		offered := b.opts.Compress && offerGzip(w.Header(), r)
-		if _, err := sse.NewWriter(w, r, b.writerOptions()); errors.Is(err, http.ErrNotSupported) {
+		if _, err := sse.NewWriter(w, r, b.writerOptions()); hasNotBegun(err) {
 			if offered {
 				w.Header().Del("Content-Encoding")
 			}
-			b.deny(w, r, http.StatusInternalServerError, err)
+			b.denyStream(w, r, err)
 		}
 		return
 	}
@@ -258,8 +258,8 @@ func (b *Broker) sayWhy(st *stream, err error) {
 		_ = st.last() // it is over; a write that failed before fails again
 	case errors.As(err, &failure):
 		b.unavailable(&st.guard, st.r, err)
-	case errors.Is(err, http.ErrNotSupported):
-		b.deny(&st.guard, st.r, http.StatusInternalServerError, err)
+	case hasNotBegun(err):
+		b.denyStream(&st.guard, st.r, err)
 	case err == ErrClosed, err == ErrSlow:
 		b.dismiss(st.guard.ResponseWriter, st.r)
 	}

@@ -242,3 +242,67 @@ func TestHEADIsAnsweredWithTheHeaderAlone(t *testing.T) {
 		})
 	}
 }
+
+// promised are requests whose bodies do not come, over HTTP/1.1.
+var promised = []string{
+	"POST / HTTP/1.1\r\nHost: sse.test\r\nContent-Length: 500\r\n\r\nhello",
+	"GET / HTTP/1.1\r\nHost: sse.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+	"HEAD / HTTP/1.1\r\nHost: sse.test\r\nContent-Length: 500\r\n\r\nhello",
+}
+
+func TestABodyThatDoesNotComeHoldsNobody(t *testing.T) {
+	for _, request := range promised {
+		synctest.Test(t, func(t *testing.T) {
+			ended := make(chan error, 1)
+			nw := ssetest.NewNetwork(nil)
+			srv := ssetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, err := sse.NewWriter(w, r, &sse.WriterOptions{WriteTimeout: time.Second})
+				ended <- err
+				http.Error(w, "a body that ends, please", http.StatusBadRequest)
+			}), &ssetest.ServerOptions{Network: nw})
+			conn, err := nw.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, request)
+			require.NoError(t, err)
+			start := time.Now()
+			assert.ErrorIs(t, <-ended, sse.ErrBody)
+			require.NoError(t, srv.Shutdown(t.Context()))
+			assert.Less(t, time.Since(start), 3*time.Second)
+			answer, err := io.ReadAll(conn)
+			assert.NoError(t, err)
+			assert.Regexp(t, "^HTTP/1.1 400 ", string(answer))
+		})
+	}
+}
+
+func TestTheRestOfABodyIsReadAndTheEndOfItsClientNoticed(t *testing.T) {
+	const most = 256 << 10
+	for size, begins := range map[int]bool{0: true, 10: true, most: true, most + 1: false} {
+		for _, p := range ssetest.Protocols {
+			synctest.Test(t, func(t *testing.T) {
+				ended := make(chan error, 1)
+				srv := ssetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					sw, err := sse.NewWriter(w, r, nil)
+					if err != nil {
+						w.WriteHeader(http.StatusRequestEntityTooLarge)
+					} else {
+						err = sw.SendAll(context.Background(), nil)
+					}
+					ended <- err
+				}), &ssetest.ServerOptions{Protocol: p})
+				resp, err := srv.Client().Post(srv.URL, "text/plain", strings.NewReader(strings.Repeat("x", size)))
+				require.NoError(t, err)
+				defer resp.Body.Close()
+				if !begins && (p == ssetest.HTTP1 || p == ssetest.HTTP1TLS) {
+					assert.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
+					assert.ErrorIs(t, <-ended, sse.ErrBody)
+					return
+				}
+				assert.Equal(t, 200, resp.StatusCode)
+				resp.Body.Close()
+				assert.ErrorIs(t, <-ended, context.Canceled)
+			})
+		}
+	}
+}

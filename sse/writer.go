@@ -38,6 +38,10 @@ const (
 	deadlineStride = 64 << 10
 )
 
+// ErrBody is why [NewWriter] does not begin a stream whose request has a body that
+// does not end.
+var ErrBody = errors.New("sse: request with an endless body")
+
 // A Writer is the server end of one stream: it writes events as the response to
 // one request. Its methods must not be called concurrently, nor after the
 // request's handler has returned.
@@ -65,16 +69,20 @@ type Writer struct {
 // sets the header field Content-Type, sets Cache-Control to "no-cache,
 // no-transform" and X-Accel-Buffering to "no" unless w has these fields
 // already, and deletes Content-Length. It replaces the write deadline of the
-// connection and removes its read deadline, which would end r's context. What
-// is to be read of r's body is read before: over HTTP/1.1 net/http lets go of
-// it when the response begins.
+// connection and removes its read deadline, which would end r's context.
+//
+// What is to be read of r's body is read before: over HTTP/1.1 NewWriter reads and
+// discards the rest, for until that is done net/http does not notice a client that
+// goes. (Whoever reads on, after [http.ResponseController.EnableFullDuplex], gives
+// NewWriter a copy of r without it.) If the rest is more than 256 KiB, or does not
+// come within WriteTimeout or, if that is negative, 10 s, the error wraps [ErrBody].
 //
 // nil opts stand for the defaults; opts is not kept.
 //
 // If neither w nor what its Unwrap methods lead to can flush, the error wraps
-// [http.ErrNotSupported], and w and its header are as they were: the handler
-// can still answer with a status of its own. After any other error, such as the
-// cause of the end of r's context, the response may have begun.
+// [http.ErrNotSupported]. After this error and ErrBody w and its header are as they
+// were: the handler can still answer with a status of its own. After any other,
+// such as the cause of the end of r's context, the response may have begun.
 //
 // To HEAD the header is all the response. Every method of the Writer returns
 // [http.ErrBodyNotAllowed] then, so that the handler returns, as it does when a
@@ -97,6 +105,9 @@ func NewWriter(w http.ResponseWriter, r *http.Request, opts *WriterOptions) (*Wr
 		timeout:     cmp.Or(o.WriteTimeout, defaultWriteTimeout),
 	}
 
+	if err := sw.readBody(r); err != nil {
+		return nil, err
+	}
 	// A read deadline that passes looks to net/http like a client that is gone.
 	// Whoever cannot set one has none that matters here.
 	_ = sw.rc.SetReadDeadline(time.Time{})
@@ -121,6 +132,31 @@ func NewWriter(w http.ResponseWriter, r *http.Request, opts *WriterOptions) (*Wr
 		return nil, err
 	}
 	return sw, nil
+}
+
+// maxBody is how much of a request's body net/http reads to keep its connection.
+const maxBody = 256 << 10
+
+// readBody reads what is left of r's body. If net/http did that, as it does before
+// the header and again after the response, it would have no limit in time once the
+// read deadline is gone, and http.Server.Shutdown would wait for it.
+func (w *Writer) readBody(r *http.Request) error {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil {
+		return nil
+	}
+	limit := w.timeout
+	if limit < 0 {
+		limit = defaultWriteTimeout
+	}
+	_ = w.rc.SetReadDeadline(time.Now().Add(limit))
+	switch _, err := io.CopyN(io.Discard, r.Body, maxBody+1); err {
+	case io.EOF, http.ErrBodyReadAfterClose:
+		return nil
+	case nil:
+		return fmt.Errorf("%w: it is larger than %d bytes", ErrBody, maxBody)
+	default:
+		return fmt.Errorf("%w: %w", ErrBody, err)
+	}
 }
 
 // SetHeader sets the fields of the response header h that make it that of a
