@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,4 +206,56 @@ func TestABodyThatDoesNotComeHoldsNobody(t *testing.T) {
 			})
 		}
 	}
+}
+
+// telling is a ResponseWriter that tells of its write deadlines.
+type telling struct {
+	*httptest.ResponseRecorder
+	set func(time.Time)
+}
+
+func (d *telling) SetWriteDeadline(t time.Time) error { d.set(t); return nil }
+
+// On HTTP/2 a deadline that is set then panics.
+func TestNoDeadlineIsSetForWhoWasRefusedAsTheBrokerCloses(t *testing.T) {
+	for range 20 { // who is cut first is up to chance
+		synctest.Test(t, testARefusalAsTheBrokerCloses)
+	}
+}
+
+func testARefusalAsTheBrokerCloses(t *testing.T) {
+	asked, cut, answer := 0, make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var b *broker.Broker
+	b = newBroker(t, &broker.Options{WriteTimeout: -1, Topics: func(r *http.Request) ([]string, error) {
+		if r.URL.Path == "/refused" {
+			if asked++; asked == 1 {
+				b.End(func(broker.Subscriber) bool { return false })
+			} else {
+				<-answer
+				return nil, &broker.StatusError{Code: 403}
+			}
+		}
+		return nil, nil
+	}})
+	// While Close cuts this stream, the other one is refused.
+	stays := &telling{httptest.NewRecorder(), func(at time.Time) {
+		if !at.IsZero() && at.Before(time.Now()) {
+			once.Do(func() { close(answer) })
+			<-cut
+		}
+	}}
+	go b.ServeHTTP(stays, httptest.NewRequest("GET", "/stays", nil))
+	synctest.Wait()
+	returned := false
+	refused := &telling{httptest.NewRecorder(), func(time.Time) { assert.False(t, returned) }}
+	go func() {
+		b.ServeHTTP(refused, httptest.NewRequest("GET", "/refused", nil))
+		returned = true
+		close(cut)
+	}()
+	synctest.Wait()
+	assert.NoError(t, b.Close())
+	assert.True(t, returned)
+	assert.Equal(t, 403, refused.Code)
 }

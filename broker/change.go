@@ -200,29 +200,32 @@ func (s *Subscription) moveTo(id string) {
 }
 
 // stretch returns the topics of the replay from here on, and, unless they are
-// those through its end, up to which ID.
-func (s *Subscription) stretch() (topics []string, through string, ok bool) {
+// those through its end, the epoch before which it ends, and up to which ID.
+func (s *Subscription) stretch() (topics []string, through string, next *epoch) {
 	s.b.order.Lock()
 	defer s.b.order.Unlock()
 	c := s.changes.Load()
 	if c == nil {
-		return s.topics, "", false
+		return s.topics, "", nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.epochs) > 1 && c.epochs[1].reg == nil {
-		return c.epochs[0].topics, s.b.beginning(c.epochs[1]), true
+		return c.epochs[0].topics, s.b.beginning(c.epochs[1]), c.epochs[1]
 	}
-	return c.epochs[0].topics, "", false
+	return c.epochs[0].topics, "", nil
 }
 
-// endStretch goes on with the next one.
-func (s *Subscription) endStretch(through string) {
+// endStretch goes on with the next one, unless a Remove has made it one with this
+// meanwhile.
+func (s *Subscription) endStretch(through string, next *epoch) {
 	s.moveTo(through)
 	c := s.changes.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.epochs = c.epochs[1:]
+	if i := slices.Index(c.epochs, next); i > 0 {
+		c.epochs = c.epochs[i:]
+	}
 }
 
 // change changes the topics of r from here on, which is where e begins.

@@ -65,17 +65,17 @@ func (s *Subscription) catchUp(ctx context.Context, out outlet) error {
 		return err
 	}
 	for {
-		topics, end, ok := s.stretch()
-		if !ok {
+		topics, end, next := s.stretch()
+		if next == nil {
 			end = through
 		}
 		if err := s.catchUpThrough(ctx, out, end, topics); err != nil || s.stage == live {
 			return err
 		}
-		if !ok {
+		if next == nil {
 			return s.arrive(out, through)
 		}
-		s.endStretch(end)
+		s.endStretch(end, next)
 	}
 }
 

@@ -100,7 +100,11 @@ func (b *Broker) serveAgain(w http.ResponseWriter, r *http.Request, topicsOf fun
 	st := b.newStream(w, r, topics)
 	_, err := b.subscribe(sse.LastEventID(r), &st.sub, unasked)
 	if err == nil {
-		leave := sync.OnceFunc(func() { st.sub.close(endAsked); st.sub.unserve() })
+		leave := sync.OnceFunc(func() {
+			st.sub.close(endAsked)
+			st.guard.finish(-1) // Close may be about to cut it
+			st.sub.unserve()
+		})
 		stays := false
 		defer func() {
 			if !stays { // or Topics panics

@@ -85,7 +85,7 @@ func (b *Broker) recallNewest(ctx context.Context, q Query, w *MemoryStore) iter
 				if last == "" && ev.ID != first || errors.Is(err, ErrGap) {
 					break // the window has left it behind
 				}
-				if !yield(ev, err) {
+				if !yield(ev, err) || err != nil {
 					return
 				}
 				if last = ev.ID; n == 1 {

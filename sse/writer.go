@@ -149,11 +149,12 @@ func (w *Writer) readBody(r *http.Request) error {
 		limit = defaultWriteTimeout
 	}
 	_ = w.rc.SetReadDeadline(time.Now().Add(limit))
-	switch _, err := io.CopyN(io.Discard, r.Body, maxBody+1); err {
-	case io.EOF, http.ErrBodyReadAfterClose:
-		return nil
-	case nil:
+	_, err := io.CopyN(io.Discard, r.Body, maxBody+1)
+	switch {
+	case err == nil:
 		return fmt.Errorf("%w: it is larger than %d bytes", ErrBody, maxBody)
+	case err == io.EOF, errors.Is(err, http.ErrBodyReadAfterClose):
+		return nil
 	default:
 		return fmt.Errorf("%w: %w", ErrBody, err)
 	}
