@@ -19,8 +19,9 @@ var errEnded = errors.New("broker: subscribers were ended meanwhile")
 // refuses it before you call End.
 //
 // Nobody slips through in between. A request for which Topics was called before
-// End, and which is not a subscriber yet, has it called again. That does not
-// help who is let in by a handler around the Broker, before Topics.
+// End, and which is not a subscriber yet, has it called again, then as a subscriber,
+// whom another End finds. That does not help who is let in by a handler around the
+// Broker, before Topics.
 //
 // match is called in the goroutine of End and may call the Broker.
 func (b *Broker) End(match func(Subscriber) bool) int {

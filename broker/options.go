@@ -64,9 +64,8 @@ type Options struct {
 	// these and Disconnect nor does what a [Follower] has lost meanwhile. An
 	// error ends the stream; the client comes back and has it called again. The
 	// request's context is for the call: it ends early with the subscriber, and
-	// soon after it in any case. It must not change the topics;
-	// the slice it returns is read before anything else is done for that
-	// subscriber, and not kept. Nil: no snapshot.
+	// soon after it in any case. It must not change the topics; the slice it
+	// returns is read at once, and not kept. Nil: no snapshot.
 	Snapshot func(r *http.Request, topics []string) ([]sse.Event, error)
 
 	// Store keeps the history. Nil: a [MemoryStore] with its defaults.
@@ -74,9 +73,9 @@ type Options struct {
 	Store Store
 
 	// Backlog is how many stored events a subscriber without a cursor gets
-	// first; over HTTP a Snapshot takes its place. 0: none, negative: all that are held.
-	// With one of the two, clients that ignore blocks which only set the ID, as
-	// some libraries do, have a cursor as well.
+	// first; over HTTP a Snapshot takes its place. 0: none, negative: all that
+	// are held. With one of the two, clients that ignore blocks which only set
+	// the ID, as some libraries do, have a cursor as well.
 	Backlog int
 
 	// Gap is sent wherever events are missing for a subscriber: its cursor is
@@ -194,9 +193,9 @@ type Options struct {
 	Compress bool
 
 	// Logger gets a record of requests that were refused for an error, of
-	// failures of the Store and of Snapshot, at info level of each subscriber's first slowness,
-	// and, at debug level, of further slowness and of each stream's start and,
-	// with its reason, its end. Nil: silent.
+	// failures of the Store and of Snapshot, at info level of each subscriber's
+	// first slowness, and, at debug level, of further slowness and of each
+	// stream's start and, with its reason, its end. Nil: silent.
 	Logger *slog.Logger
 }
 

@@ -19,12 +19,12 @@ import (
 // query parameter lastEventId.
 //
 // It answers 405 to methods other than GET and HEAD, 406 if the header Accept
-// excludes text/event-stream, 400 beyond [Options.MaxTopics], 429 with Retry-After
-// beyond [Options.MaxPerCaller], 503 with Retry-After beyond
-// [Options.MaxSubscribers] and while the Store fails, 500 if the
-// ResponseWriter cannot flush, and what Topics says. A Broker that shuts down
-// or is closed answers 200, a reconnection time, and the end, for browsers
-// never come back from another status.
+// excludes text/event-stream, 400 beyond [Options.MaxTopics] and to a request whose
+// body does not end (see [sse.ErrBody]), 429 with Retry-After beyond
+// [Options.MaxPerCaller], 503 with Retry-After beyond [Options.MaxSubscribers] and
+// while the Store fails, 500 if the ResponseWriter cannot flush, and what Topics
+// says. A Broker that shuts down or is closed answers 200, a reconnection time, and
+// the end, for browsers never come back from another status.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.serveTopics(w, r, func(r *http.Request) ([]string, error) {
 		topics, err := b.opts.Topics(r)

@@ -135,10 +135,10 @@ func reconnectionTime(value []byte) (t time.Duration, ok bool) {
 
 // only is the short way through a block that is a data field alone, or that and an
 // id field before it. With the data field, whose value is buf[start:end], it ends
-// the block, and returns that value. Most events look like this: not to note for dispatch where
-// everything is saves a sixteenth of the time of an event, of few bytes or 240,
-// and one copy for both fields saves another tenth of that of few bytes. If ok is
-// false, it is not so simple, and all is left to dispatch.
+// the block, and returns that value. Most events look like this: not to note for
+// dispatch where everything is saves a sixteenth of the time of an event, of few
+// bytes or 240, and one copy for both fields saves another tenth of that of few
+// bytes. If ok is false, it is not so simple, and all is left to dispatch.
 func (d *Decoder) only(start, end int, odd uint64) (data string, ok bool) {
 	b, buf := &d.block, d.lines.buf
 	size := end - start
