@@ -50,5 +50,6 @@ func (s *shard) writeBytes(r *registration, b *batch) (ok bool) {
 		l.rest = p[n:]
 		s.release(r)
 	}
+	s.yields.wrote(s.born, yieldCore)
 	return true
 }

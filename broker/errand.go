@@ -116,6 +116,7 @@ type worker struct {
 	now      time.Duration // the age of the Broker, from born, when it looked last, as after each write; 0: it has to look
 	turns    atomic.Int64  // that have begun
 	relieved atomic.Bool
+	yielder  yielder
 
 	mu     sync.Mutex // guards what follows
 	timer  *time.Timer
@@ -169,6 +170,9 @@ func (w *worker) do(e *errand) {
 			sub.repay(d)
 		} else {
 			sub.owe(d)
+		}
+		if w.yielder.wrote(w.born, yieldCore) {
+			w.now = time.Since(w.born)
 		}
 	}
 	w.watch(nil)

@@ -116,6 +116,7 @@ type shard struct {
 	index  map[string][]entry // the groups, by topic
 	ended  bool
 	socket socketWriter
+	yields yielder // for the sockets
 
 	// Of conflate, empty in between.
 	items []item
