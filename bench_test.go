@@ -23,10 +23,14 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/sse"
 	"github.com/fanfare-go/fanfare/sse/ssetest"
 )
 
@@ -51,10 +55,11 @@ func TestMain(m *testing.M) {
 // In bursts of 64 the cost of a delivery does not depend on their number: what
 // the processor has to fetch for a subscription it fetches once for the burst.
 // In bursts of 1 nearly all of the cost is to wake up a goroutine, which touches
-// its stack, its queue and a dozen other places, some 3 KiB. Where that is not
-// in a cache any more for all of them together, it costs two to three times as
-// much: with 32 MiB of third-level cache between 1,000 and 10,000 of them. A bare
-// channel with a goroutine behind it becomes slower by the same factor there.
+// its stack, its queue and a dozen other places, some 2 KiB. Where that is not
+// in a cache any more for all of them together, it costs more: with 32 MiB of
+// third-level cache, which other machines use as well, up to twice as much with
+// 10,000 of them, mostly 1.4 times, and 2.7 times with 100,000. Bare channels
+// become slower by about the same factors, see BenchmarkFanOutChannels.
 func BenchmarkFanOut(b *testing.B) {
 	for _, n := range []int{1, 100, 1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("subscriptions=%d", n), func(b *testing.B) {
@@ -72,6 +77,66 @@ func BenchmarkFanOut(b *testing.B) {
 					c.report(b, used, n*size)
 				})
 			}
+		})
+	}
+}
+
+// BenchmarkFanOutChannels is the floor for bursts of 1 of BenchmarkFanOut: there is
+// no Broker. One goroutine per core sends the event to its part of the channels, each
+// of which has a goroutine behind it.
+func BenchmarkFanOutChannels(b *testing.B) {
+	for _, n := range []int{100, 1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("subscriptions=%d", n), func(b *testing.B) {
+			event := &sse.Event{Data: strings.Repeat("x", 64)}
+			var pending atomic.Int64
+			arrived := make(chan struct{})
+			var wg, senders sync.WaitGroup
+			var shards []chan *sse.Event
+			for i := range runtime.GOMAXPROCS(0) {
+				var queues []chan *sse.Event
+				for range n*(i+1)/runtime.GOMAXPROCS(0) - n*i/runtime.GOMAXPROCS(0) {
+					queue := make(chan *sse.Event, 64)
+					queues = append(queues, queue)
+					wg.Go(func() {
+						for ev := range queue {
+							if len(ev.Data) == 64 && pending.Add(-1) == 0 {
+								arrived <- struct{}{}
+							}
+						}
+					})
+				}
+				shard := make(chan *sse.Event, 1)
+				shards = append(shards, shard)
+				senders.Go(func() {
+					for ev := range shard {
+						for _, queue := range queues {
+							queue <- ev
+						}
+					}
+					for _, queue := range queues {
+						close(queue)
+					}
+				})
+			}
+			round := func() {
+				pending.Store(int64(n))
+				for _, shard := range shards {
+					shard <- event
+				}
+				<-arrived
+			}
+			round()
+			used := newUsage(b)
+			for b.Loop() {
+				round()
+			}
+			used.report("delivery", n)
+			reportDeliveries(b, n)
+			for _, shard := range shards {
+				close(shard)
+			}
+			senders.Wait()
+			wg.Wait()
 		})
 	}
 }

@@ -52,11 +52,60 @@ func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration)
 			}
 			continue
 		}
+		var ok bool
+		var err error
+		if s.held, ok, err = s.loop.wait(ctx, s, reg); err != nil {
+			return err
+		} else if !ok {
+			return s.reason(out, reg)
+		}
+	}
+}
+
+// wait waits for an item that is not plain, or returns without one when there is
+// something else to do; not ok: there will be none. What is plain, and that is nearly
+// all, it hands out: events with nothing missing before them. That is less to run
+// through than drain, take and what they call and, most of all, less to fetch where
+// there are so many subscriptions that nothing of theirs is in the cache any more: 5
+// to 10 % of a delivery with 100 of them, 15 to 20 % with 10,000.
+func (l *loop) wait(ctx context.Context, s *Subscription, reg *registration) (it item, ok bool, err error) {
+	queue, yield := reg.queue, l.yield
+	for {
 		// Not a select with ctx: all there is to wait for comes through the queue,
 		// see [Broker.wake], and that costs half as much.
-		var ok bool
-		if s.held, ok = reg.await(); !ok {
-			return s.reason(out, reg)
+		if reg.conflates {
+			it, ok = reg.await()
+		} else {
+			it, ok = <-queue
+		}
+		b := it.batch
+		if !ok || b.events == 0 || it.n-uint64(b.events) != s.seen {
+			return it, ok, nil
+		}
+		s.seen = it.n
+		several := b.parent != nil
+		for ; b.parent != nil; b = b.parent {
+			s.rest = append(s.rest, b.frame)
+		}
+		for f := b.frame; ; f = s.pop() {
+			if s.closed.Load() || ctx.Err() != nil || s.changes.Load() != nil || s.isBehind(f.event.ID) {
+				s.rest = append(s.rest, f)
+				return item{}, true, nil
+			}
+			reg.leave(1, len(f.data))
+			s.passed(f.event.ID)
+			if !yield(f.event, nil) {
+				return item{}, true, errBreak
+			}
+			if !several || len(s.rest) == 0 { // to look there is one thing more to fetch
+				break
+			}
+		}
+		if reg.missed.Load() > s.seen { // after all have left, see drain
+			return item{}, true, nil
+		}
+		if len(queue) == 0 {
+			s.account()
 		}
 	}
 }
@@ -75,10 +124,7 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 		}
 		var err error
 		if last := len(s.rest) - 1; last >= 0 {
-			f := s.rest[last]
-			s.rest[last] = nil
-			s.rest = s.rest[:last]
-			err = s.handFrame(out, reg, f, s.seen-uint64(last))
+			err = s.handFrame(out, reg, s.pop(), s.seen-uint64(last))
 		} else {
 			err = s.takeBatch(ctx, out, reg)
 		}
@@ -87,6 +133,15 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 		}
 	}
 	return nil
+}
+
+// pop takes the next frame out of rest, which is not empty.
+func (s *Subscription) pop() *frame {
+	last := len(s.rest) - 1
+	f := s.rest[last]
+	s.rest[last] = nil
+	s.rest = s.rest[:last]
+	return f
 }
 
 // takeBatch hands out the batch that is held, or lays it out in rest.
@@ -148,12 +203,17 @@ func (s *Subscription) handFrame(out outlet, reg *registration, f *frame, n uint
 
 // hand hands out an event.
 func (s *Subscription) hand(out outlet, ev sse.Event) error {
-	if ev.ID != "" {
-		s.position, s.handed = ev.ID, ev.ID
+	s.passed(ev.ID)
+	return out.event(ev)
+}
+
+// passed notes that the event with this ID is handed out.
+func (s *Subscription) passed(id string) {
+	if id != "" {
+		s.position, s.handed = id, id
 	}
 	s.delivered++
 	s.ahead, s.told = false, false
-	return out.event(ev)
 }
 
 // tell hands out the Gap.

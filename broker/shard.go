@@ -30,9 +30,9 @@ type item struct {
 // its topics, and its queue. It ends for good when the queue is closed; a
 // subscription that goes on after that has a new one.
 //
-// What a delivery touches comes first, in 128 bytes: where there are many
-// subscribers, none of it is in the cache any more, and to fetch it is a good part
-// of the work.
+// A shard touches the first 128 bytes for a delivery, and who takes it little but what
+// follows: where there are many subscribers, none of it is in the cache any more, and
+// to fetch it is a good part of the work.
 type registration struct {
 	busy    atomic.Int64 // whose turn it is: see turn.go
 	carried item         // with which the turn began; of the goroutine whose turn it is
@@ -51,15 +51,17 @@ type registration struct {
 	sent  uint64        // their bytes
 	first uint64        // sent as it was right after the queue was last found empty: that event is free of QueueBytes
 	since time.Duration // when the queue was last empty no longer, counted from Broker.born
-
-	took   atomic.Uint64 // events that have left the queue
-	taken  atomic.Uint64 // their bytes
-	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
+	group *group        // nil once the registration has ended
+	place int           // in group.regs
 
 	waits     bool // somebody may wait for the queue: a loop over Events; without: see turn.go
 	conflates bool // the slow policy is Conflate
 	behind    bool // the queue was full: the subscriber has to catch up, or end; set before the queue is closed
 	gapped    bool // the same for a gap: the subscriber asks the Store, and gets a Snapshot
+
+	took   atomic.Uint64 // events that have left the queue
+	taken  atomic.Uint64 // their bytes
+	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
 
 	// Under Conflate, held while an item is taken. A shard takes it for as long as
 	// it looks through one queue.
@@ -71,10 +73,6 @@ type registration struct {
 	signal chan struct{} // of one slot; the shard sends and closes; nil under the other policies
 
 	shard *shard
-
-	// Owned by the shard.
-	group *group // nil once the registration has ended
-	place int    // in group.regs
 }
 
 // An op is what a shard is asked to do. Ops of one shard are handed over under

@@ -16,8 +16,8 @@ import (
 // it, and Close ends it. Close, Add and Remove may be called concurrently with
 // everything; Events is for one goroutine at a time.
 type Subscription struct {
-	// First what a delivery touches, in two lines of the processor's cache if that
-	// is over HTTP: see stream.
+	// First what a delivery touches, in two lines of the processor's cache: over HTTP
+	// it begins one, see stream.
 	out    *stream      // of a subscriber over HTTP; set before anybody else sees s
 	closed atomic.Bool  // set under the order lock
 	debt   atomic.Int32 // short turns that it owes: see longTurn
@@ -39,15 +39,17 @@ type Subscription struct {
 	line     *line         // the connection, once it is detached
 	tally    *tally        // of the shard
 
-	// The same, but not touched by a plain turn.
-	worker    *worker  // who does its turn; nil: a goroutine of its own
-	held      item     // taken from the queue, not handed out yet
-	rest      []*frame // of a batch that is handed out one by one, the next one last
-	delivered uint64   // events since the last flush
+	// Of a loop over Events that is one more.
+	delivered uint64 // events since the last flush
+	b         *Broker
+	changes   atomic.Pointer[changes] // of the topics; nil: none so far
 
-	b       *Broker
-	changes atomic.Pointer[changes] // of the topics; nil: none so far
-	loop    loop                    // the one over Events
+	// Neither is touched when what comes is plain, see stream.plainTurn and loop.wait.
+	worker *worker  // who does its turn; nil: a goroutine of its own
+	held   item     // taken from the queue, not handed out yet
+	rest   []*frame // of a batch that is handed out one by one, the next one last
+
+	loop loop // the one over Events
 
 	// Guarded by the order lock.
 	topics    []string      // never changed in place; those over HTTP are the same for ever
