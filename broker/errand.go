@@ -153,7 +153,9 @@ func (w *worker) next() (e *errand, ok bool) {
 
 func (w *worker) do(e *errand) {
 	w.watch(e)
-	for w.now = time.Since(w.born); ; {
+	w.now = time.Since(w.born)
+	w.yielder.begin(w.now)
+	for {
 		i := e.next.Add(1) - 1
 		if i >= int64(len(e.regs)) {
 			break
@@ -175,6 +177,7 @@ func (w *worker) do(e *errand) {
 			w.now = time.Since(w.born)
 		}
 	}
+	w.yielder.end(w.now)
 	w.watch(nil)
 }
 

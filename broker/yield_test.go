@@ -8,41 +8,47 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestCoreIsYieldedOnceInAWhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var y yielder
-		born := time.Now()
-		yields := 0
-		writes := func(n int, took time.Duration) int {
-			before := yields
-			for range n {
-				y.wrote(born, func() { yields++; time.Sleep(took) })
-			}
-			return yields - before
+// errands goes on errands of so many writes, which take 5 µs each, for a second, and
+// waits after each. It returns how long the errands took, without what was yielded,
+// and how often and for how long that was.
+func (y *yielder) errands(writes int, wait, took time.Duration) (worked time.Duration, yields int, yielded time.Duration) {
+	born := time.Now()
+	for time.Since(born) < time.Second {
+		y.begin(time.Since(born))
+		for range writes {
+			time.Sleep(5 * time.Microsecond)
+			worked += 5 * time.Microsecond
+			y.wrote(born, func() {
+				yields++
+				yielded += took
+				time.Sleep(took)
+			})
 		}
-		assert.Equal(t, 0, writes(yieldAfter-1, 0), "it is early yet")
-		assert.Equal(t, 1, writes(1, 0))
-		assert.Equal(t, 10, writes(10*yieldAfter, maxYield), "somebody reads what was written")
+		y.end(time.Since(born))
+		time.Sleep(wait)
+	}
+	return worked, yields, yielded
+}
+
+func TestWhoHasTimeYieldsTheCoreOnceInAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		worked, yields, _ := new(yielder).errands(320, 8*time.Millisecond, 200*time.Microsecond)
+		assert.InDelta(t, worked/(5*yieldAfter*time.Microsecond), yields, 1)
 	})
 }
 
-func TestCoreIsNotYieldedToWhoKeepsIt(t *testing.T) {
+func TestWhoIsBusyKeepsTheCore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var y yielder
-		born := time.Now()
-		var lost time.Duration
-		yields := 0
-		for time.Since(born) < 10*time.Second {
-			before := yields
-			reported := y.wrote(born, func() {
-				yields++
-				lost += 4 * time.Millisecond
-				time.Sleep(4 * time.Millisecond)
-			})
-			assert.Equal(t, yields > before, reported)
-			time.Sleep(50 * time.Microsecond) // the next write
-		}
-		assert.Greater(t, yields, 30, "it tries again")
-		assert.LessOrEqual(t, lost, 200*time.Millisecond)
+		_, yields, _ := new(yielder).errands(320, 2*time.Millisecond, 200*time.Microsecond)
+		assert.LessOrEqual(t, yields, 20, "only as long as it cannot know")
+	})
+}
+
+func TestTheCoreIsNotYieldedToWhoKeepsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		worked, yields, yielded := new(yielder).errands(320, 8*time.Millisecond, 4*time.Millisecond)
+		assert.Greater(t, yields, 4, "it tries again")
+		assert.LessOrEqual(t, yielded, time.Second/yieldDebt+10*time.Millisecond)
+		assert.Greater(t, worked, 150*time.Millisecond)
 	})
 }
