@@ -152,7 +152,9 @@ type Options struct {
 
 	// Detach takes cleartext HTTP/1.1 connections over from net/http, so that an
 	// idle subscriber costs a few kilobytes instead of some twenty, on Linux not
-	// even a goroutine, and an event a write to the socket and nothing else.
+	// even a goroutine, and an event a write to the socket and nothing else. In CPU
+	// that is a tenth less for an event that is sent on its own, and hardly less in
+	// bursts: the ordinary way sends no chunks over HTTP/1.1 either.
 	// HTTP/1.0 is answered in the same way. Connections with TLS or HTTP/2,
 	// ResponseWriters that cannot be hijacked, and systems other than Unix get
 	// the ordinary way, with the same promises.
