@@ -1,5 +1,7 @@
 package broker
 
+import "time"
+
 // To a detached subscriber's socket the shard writes itself while the
 // registration is parked and the socket takes everything: having somebody else
 // do it costs more than all the rest. Only what the socket does not take, and
@@ -49,6 +51,10 @@ func (s *shard) writeBytes(r *registration, b *batch) (ok bool) {
 	if n < len(p) {
 		l.rest = p[n:]
 		s.release(r)
+	}
+	if !s.writes {
+		s.writes = true
+		s.yields.begin(time.Since(s.born))
 	}
 	s.yields.wrote(s.born, yieldCore)
 	return true

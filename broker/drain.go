@@ -101,7 +101,9 @@ func (l *loop) wait(ctx context.Context, s *Subscription, reg *registration) (it
 				break
 			}
 		}
-		if reg.missed.Load() > s.seen { // after all have left, see drain
+		// After all have left, and before it waits: until then the shard queues no mark,
+		// neither for a gap nor for the end of ctx.
+		if reg.missed.Load() > s.seen || ctx.Err() != nil {
 			return item{}, true, nil
 		}
 		if len(queue) == 0 {

@@ -39,13 +39,9 @@ func (s *shard) gather(g *group, f *frame) {
 // flush emits all that was gathered.
 func (s *shard) flush() {
 	s.now, s.timed = time.Now(), false
-	s.yields.begin(s.now.Sub(s.born))
 	for _, g := range s.dirty {
 		g.dirty = false
 		s.emit(g)
-	}
-	if s.written > 0 {
-		s.yields.end(time.Since(s.born))
 	}
 	clear(s.dirty)
 	s.dirty = s.dirty[:0]

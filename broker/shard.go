@@ -30,9 +30,9 @@ type item struct {
 // its topics, and its queue. It ends for good when the queue is closed; a
 // subscription that goes on after that has a new one.
 //
-// A shard touches the first 128 bytes for a delivery, and who takes it little but what
-// follows: where there are many subscribers, none of it is in the cache any more, and
-// to fetch it is a good part of the work.
+// A delivery touches what comes first, the shard all but the counts of what has left,
+// and who takes it mostly those: where there are many subscribers, none of it is in
+// the cache any more, and to fetch it is a good part of the work.
 type registration struct {
 	busy    atomic.Int64 // whose turn it is: see turn.go
 	carried item         // with which the turn began; of the goroutine whose turn it is
@@ -114,7 +114,8 @@ type shard struct {
 	index  map[string][]entry // the groups, by topic
 	ended  bool
 	socket socketWriter
-	yields yielder // for the sockets
+	writes bool    // it has written to a socket
+	yields yielder // used once it has
 
 	// Of conflate, empty in between.
 	items []item
@@ -197,15 +198,20 @@ func (s *shard) run() {
 		switch {
 		case s.frames == 0:
 			s.dispatch()
+			s.pause()
 			o = <-s.inbox
+			s.goOn()
 		case s.frames == maxFrames:
 			s.flush()
 			continue
 		case s.interval > 0:
 			s.dispatch()
+			s.pause()
 			select {
 			case o = <-s.inbox:
+				s.goOn()
 			case <-s.due.C:
+				s.goOn()
 				s.flush()
 				continue
 			}
@@ -217,6 +223,19 @@ func (s *shard) run() {
 			o = <-s.inbox // as long as there is more, one write is for all
 		}
 		o.do(s, o)
+	}
+}
+
+// pause and goOn tell the yielder when the shard has nothing to do.
+func (s *shard) pause() {
+	if s.writes {
+		s.yields.end(time.Since(s.born))
+	}
+}
+
+func (s *shard) goOn() {
+	if s.writes {
+		s.yields.begin(time.Since(s.born))
 	}
 }
 

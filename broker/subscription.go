@@ -44,7 +44,8 @@ type Subscription struct {
 	b         *Broker
 	changes   atomic.Pointer[changes] // of the topics; nil: none so far
 
-	// Neither is touched when what comes is plain, see stream.plainTurn and loop.wait.
+	// None is touched when a single event comes, and nothing is in its way: see
+	// stream.plainTurn and loop.wait.
 	worker *worker  // who does its turn; nil: a goroutine of its own
 	held   item     // taken from the queue, not handed out yet
 	rest   []*frame // of a batch that is handed out one by one, the next one last

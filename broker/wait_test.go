@@ -1,8 +1,11 @@
 package broker_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -74,7 +77,7 @@ func TestALoopThatWaitsOnABrokerThatLagsYieldsNothingTwice(t *testing.T) {
 
 func TestALoopThatEndsInABurstGoesOnWithTheRestOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBroker(t, nil)
+		b := newBroker(t, &broker.Options{FlushInterval: time.Millisecond}) // all five are one item
 		sub := subscribe(t, b)
 		var got []string
 		loop := func(n int) {
@@ -96,5 +99,46 @@ func TestALoopThatEndsInABurstGoesOnWithTheRestOfIt(t *testing.T) {
 		publish(t, b, 1, 5)
 		<-done
 		assert.Equal(t, []string{"1", "2", "3", "4", "5"}, got)
+	})
+}
+
+// lateContext ends while somebody who is told that it has not looks away.
+type lateContext struct {
+	context.Context
+	end  context.CancelFunc
+	late *atomic.Bool
+}
+
+func (c lateContext) Err() error {
+	err := c.Context.Err()
+	if c.late.Swap(false) {
+		c.end()
+		time.Sleep(time.Second)
+	}
+	return err
+}
+
+func TestALoopEndsWhoseContextEndsJustBeforeItTakesAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, nil)
+		sub := subscribe(t, b)
+		inner, end := context.WithCancel(t.Context())
+		ctx := lateContext{inner, end, new(atomic.Bool)}
+		var got []string
+		done := make(chan error, 1)
+		go func() {
+			for ev, err := range sub.Events(ctx) {
+				if err != nil {
+					done <- err
+					return
+				}
+				got = append(got, show(ev))
+			}
+		}()
+		synctest.Wait()
+		ctx.late.Store(true)
+		publish(t, b, 1, 1)
+		assert.ErrorIs(t, <-done, context.Canceled) // or the bubble is in a deadlock
+		assert.Equal(t, []string{"1"}, got)
 	})
 }

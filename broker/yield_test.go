@@ -33,14 +33,14 @@ func (y *yielder) errands(writes int, wait, took time.Duration) (worked time.Dur
 func TestWhoHasTimeYieldsTheCoreOnceInAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		worked, yields, _ := new(yielder).errands(320, 8*time.Millisecond, 200*time.Microsecond)
-		assert.InDelta(t, worked/(5*yieldAfter*time.Microsecond), yields, 1)
+		assert.InDelta(t, worked/(5*yieldAfter*time.Microsecond), yields, 11, "all but in the first errand")
 	})
 }
 
 func TestWhoIsBusyKeepsTheCore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, yields, _ := new(yielder).errands(320, 2*time.Millisecond, 200*time.Microsecond)
-		assert.LessOrEqual(t, yields, 20, "only as long as it cannot know")
+		assert.Zero(t, yields)
 	})
 }
 
