@@ -1,11 +1,18 @@
 package broker
 
 import (
+	"bufio"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/sse"
 )
 
 // errands goes on errands of so many writes, which take 5 µs each, for a second, and
@@ -51,4 +58,39 @@ func TestTheCoreIsNotYieldedToWhoKeepsIt(t *testing.T) {
 		assert.LessOrEqual(t, yielded, time.Second/yieldDebt+10*time.Millisecond)
 		assert.Greater(t, worked, 150*time.Millisecond)
 	})
+}
+
+func TestAShardTellsTheYielderWhatItWritesAndWhenItRests(t *testing.T) {
+	if !canWriteSocket {
+		t.Skip("detached subscribers are written to by shards on Unix only")
+	}
+	b := New(&Options{Detach: true})
+	defer b.Close()
+	server := httptest.NewServer(b)
+	defer server.Close()
+	res, err := http.Get(server.URL)
+	require.NoError(t, err)
+	defer res.Body.Close()
+
+	events := 0
+	for lines := bufio.NewScanner(res.Body); events < yieldAfter/2 && lines.Scan(); {
+		switch line := lines.Text(); {
+		case line == "": // the headers, or the event before
+			_, err = b.Publish(t.Context(), sse.Event{Data: "x"})
+			require.NoError(t, err)
+		case strings.HasPrefix(line, "data: "):
+			events++
+		}
+	}
+	b.Close()
+	var y yielder
+	for _, s := range b.shards {
+		<-s.done
+		if s.writes {
+			y = s.yields
+		}
+	}
+	assert.Positive(t, y.writes)
+	assert.Positive(t, y.busy)
+	assert.Positive(t, y.idle)
 }
