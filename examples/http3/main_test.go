@@ -82,15 +82,18 @@ func TestOverTCPThereIsHTTP2AndWordOfHTTP3(t *testing.T) {
 	server, _ := start(t, time.Hour)
 	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Get("https://" + server + "/")
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	assert.NoError(t, err)
 	_, port, _ := net.SplitHostPort(server)
-	assert.Equal(t, "HTTP/2.0", resp.Proto)
-	assert.Contains(t, resp.Header.Get("Alt-Svc"), `h3=":`+port+`"`)
-	assert.Contains(t, string(body), `new EventSource("/events"`)
+	// The first requests may come before there is HTTP/3.
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		resp, err := (&http.Client{Transport: transport}).Get("https://" + server + "/")
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		assert.NoError(t, err)
+		assert.Equal(t, "HTTP/2.0", resp.Proto)
+		assert.Contains(t, resp.Header.Get("Alt-Svc"), `h3=":`+port+`"`)
+		assert.Contains(t, string(body), `new EventSource("/events"`)
+	}, 5*time.Second, 10*time.Millisecond)
 }
 
 func TestTheEndOfTheServerEndsStreamsCleanly(t *testing.T) {
