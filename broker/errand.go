@@ -116,7 +116,7 @@ type worker struct {
 	now      time.Duration // the age of the Broker, from born, when it looked last, as after each write; 0: it has to look
 	turns    atomic.Int64  // that have begun
 	relieved atomic.Bool
-	yielder  yielder
+	yields   yielder
 
 	mu     sync.Mutex // guards what follows
 	timer  *time.Timer
@@ -154,7 +154,7 @@ func (w *worker) next() (e *errand, ok bool) {
 func (w *worker) do(e *errand) {
 	w.watch(e)
 	w.now = time.Since(w.born)
-	w.yielder.begin(w.now)
+	w.yields.begin(w.now)
 	for {
 		i := e.next.Add(1) - 1
 		if i >= int64(len(e.regs)) {
@@ -173,11 +173,11 @@ func (w *worker) do(e *errand) {
 		} else {
 			sub.owe(d)
 		}
-		if w.yielder.wrote(w.born, yieldCore) {
+		if w.yields.wrote(w.born, yieldCore) {
 			w.now = time.Since(w.born)
 		}
 	}
-	w.yielder.end(w.now)
+	w.yields.end(w.now)
 	w.watch(nil)
 }
 

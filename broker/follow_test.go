@@ -38,17 +38,24 @@ func TestBrokersOnOneFollowerDeliverOneOrder(t *testing.T) {
 	})
 }
 
+// newLagging returns a Broker that lacks the events 3 to 5 of another, until its view
+// of their log is resumed, and the IDs of those. To be called in a bubble.
+func newLagging(t *testing.T) (lagging *broker.Broker, behind *storetest.View, ids []string) {
+	log := storetest.NewLog()
+	behind = log.View()
+	ahead := newBroker(t, &broker.Options{Store: log.View()})
+	lagging = newBroker(t, &broker.Options{Store: behind})
+	publish(t, ahead, 1, 2)
+	synctest.Wait()
+	behind.Pause()
+	ids = publish(t, ahead, 3, 5)
+	synctest.Wait()
+	return lagging, behind, ids
+}
+
 func TestAClientThatHopsToABrokerThatLagsIsSentNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := storetest.NewLog()
-		behind := log.View()
-		ahead, lagging := newBroker(t, &broker.Options{Store: log.View()}), newBroker(t, &broker.Options{Store: behind})
-		publish(t, ahead, 1, 2)
-		synctest.Wait()
-		behind.Pause()
-		ids := publish(t, ahead, 3, 5)
-		synctest.Wait()
-
+		lagging, behind, ids := newLagging(t)
 		sub := resume(t, lagging, ids[1])
 		s := connect(t, lagging, ids[1])
 		assert.Equal(t, "", s.news())

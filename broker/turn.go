@@ -129,19 +129,14 @@ func (r *registration) receive(seen int64) (it item, closed bool) {
 	}
 }
 
-// await returns the next item, however long it takes; not ok: there is none, and
-// never will be.
+// await returns the next item under Conflate, however long it takes; not ok: there
+// is none, and never will be.
 func (r *registration) await() (it item, ok bool) {
-	for r.conflates {
+	for {
 		it, closed := r.receive(2)
-		if closed {
-			return it, false
-		}
-		if it.batch != nil {
-			return it, true
+		if closed || it.batch != nil {
+			return it, !closed
 		}
 		<-r.signal
 	}
-	it, ok = <-r.queue
-	return it, ok
 }

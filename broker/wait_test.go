@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/fanfare-go/fanfare/broker"
-	"github.com/fanfare-go/fanfare/broker/storetest"
 )
 
 // attend ranges over sub until the test ends. Each event is sent to heard, and the
@@ -62,13 +61,7 @@ func TestALoopThatWaitsIsToldWhatWasDroppedWhileItWasBusy(t *testing.T) {
 
 func TestALoopThatWaitsOnABrokerThatLagsYieldsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := storetest.NewLog()
-		behind := log.View()
-		ahead, lagging := newBroker(t, &broker.Options{Store: log.View()}), newBroker(t, &broker.Options{Store: behind})
-		publish(t, ahead, 1, 2)
-		synctest.Wait()
-		behind.Pause()
-		ids := publish(t, ahead, 3, 5)
+		lagging, behind, ids := newLagging(t)
 		heard := attend(t, resume(t, lagging, ids[1]))
 		behind.Resume()
 		assert.Equal(t, []string{"5"}, hear(heard))
