@@ -47,7 +47,9 @@ type Options struct {
 	// any, replaces the limit of 20 redirects; it sees a redirected request
 	// without what must not leave the origin. Its Timeout should be 0: it
 	// covers the reading of the stream, and so ends healthy ones as well; the
-	// Logger is told.
+	// Logger is told. A body from a Transport of your own must allow Close
+	// while Read is under way. Over HTTP/2, a WriteByteTimeout in the
+	// Transport's HTTP2 ends connections to a server that does not read.
 	HTTPClient *http.Client
 
 	// LastEventID is the ID of the event after which to start. "" starts where
@@ -123,8 +125,9 @@ var errBusy = errors.New("client: Events is already being ranged over")
 // read it. Use [New] to make one.
 //
 // Its events are read by one goroutine at a time, which ranges over
-// [Client.Events]; the Client starts no other. The other methods are safe to
-// be called from any goroutine at any time.
+// [Client.Events]; the Client starts another only to close the body of a
+// response. The other methods are safe to be called from any goroutine at any
+// time.
 type Client struct {
 	url  string
 	opts Options     // with defaults; its Header and Body are the Client's own
@@ -171,7 +174,6 @@ func New(url string, opts *Options) *Client {
 	c.lastEventID.set(o.LastEventID)
 	c.decoder = sse.NewDecoder(http.NoBody)
 	c.decoder.SetMaxEventSize(o.MaxEventSize)
-	c.decoder.OnComment(o.OnComment)
 	return c
 }
 
@@ -225,17 +227,23 @@ func (c *Client) begin(ctx context.Context, yield func(sse.Event, error) bool) (
 		return nil, false
 	}
 	c.ranging = true
-	return &run{
+	r = &run{
 		client:      c,
 		ctx:         ctx,
 		yield:       yield,
 		backoff:     newBackoff(c.opts.MinBackoff, c.opts.MaxBackoff),
 		lastEventID: c.lastEventID.get(),
-	}, true
+	}
+	if c.opts.OnComment != nil {
+		c.decoder.OnComment(r.comment)
+	}
+	return r, true
 }
 
-// end ends the run that begin returned.
+// end ends the run that begin returned, and keeps nothing of it.
 func (c *Client) end() {
+	c.decoder.Reset(http.NoBody, "")
+	c.decoder.OnComment(nil)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ranging = false
@@ -251,7 +259,8 @@ func (c *Client) LastEventID() string { return c.lastEventID.get() }
 // open another at once. There is no wait in between, whatever the server asked
 // for, no call of OnRetry, and no failed attempt to count. Events that were
 // received but not handed over yet are dropped; the new connection resumes
-// before them.
+// before them. Over HTTP/2 a connection that other requests use stays open, and
+// may carry the new stream as well.
 //
 // Reconnect does not wait for the new connection. Several calls for the same
 // connection count as one. While no loop ranges over Events it does nothing.

@@ -50,7 +50,7 @@
 // connection is dropped is discarded; the server sends it again.
 //
 // An ID that an HTTP header cannot carry (it has control characters other than
-// a tab, or a blank at an end) or that is longer than 8 KiB is kept, but not
+// a tab, or a blank at an end) or that is longer than 8,000 bytes is kept, but not
 // sent; the request then goes out without Last-Event-ID, as if no event had
 // been received. An older ID, or a mangled one, would name another place in
 // the stream. The Logger is told, once for each such ID in a row.
@@ -64,4 +64,8 @@
 // and no retry time or Retry-After is believed beyond 5 minutes. Only
 // [Options].IdleTimeout protects against a server that says nothing at all: by
 // default a Client waits for ever.
+//
+// Over HTTP/2 net/http writes to the server while it reads, and waits for one
+// that sends and does not read, whatever ends meanwhile. WriteByteTimeout in the
+// HTTP2 of the http.Transport limits that.
 package client

@@ -20,9 +20,9 @@ const (
 	headerLastEventID  = "Last-Event-Id" // in net/http's spelling: the key in an http.Header
 )
 
-// maxSentID is the longest ID that is sent. Common servers refuse header
-// fields beyond it, with a status that ends the stream.
-const maxSentID = 8 << 10
+// maxSentID is the longest ID that is sent. Common servers refuse header lines
+// of more than 8 KiB, name included, with a status that ends the stream.
+const maxSentID = 8000
 
 // checkURL returns an error if no request can be made for the URL.
 func checkURL(raw string) error {

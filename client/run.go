@@ -16,6 +16,11 @@ import (
 const (
 	maxErrorBody     = 4 << 10
 	errorBodyTimeout = 3 * time.Second
+
+	// closeTimeout is how long the end of an attempt waits until its body is
+	// closed. Over HTTP/2, where Close writes to a server that may not be
+	// reading, that can take for ever.
+	closeTimeout = 100 * time.Millisecond
 )
 
 var (
@@ -33,6 +38,9 @@ type run struct {
 	yield       func(sse.Event, error) bool
 	backoff     backoff
 	failed      int    // attempts in a row
+	idle        bool   // the last attempt ended with ErrIdle
+	dropped     bool   // the last turn was ended by Reconnect
+	http2       bool   // the last response came over HTTP/2
 	lastEventID string // what client.lastEventID is
 }
 
@@ -59,7 +67,9 @@ func (r *run) turn() error {
 	c.drop = drop
 	c.mu.Unlock()
 
+	r.leaveConnection()
 	a := r.attempt(turn)
+	r.idle, r.dropped = a.err == ErrIdle, turn.Err() != nil
 	switch {
 	case a.err == errOver:
 		return errOver
@@ -96,8 +106,18 @@ func (r *run) turn() error {
 	select {
 	case <-timer.C:
 	case <-turn.Done():
+		r.dropped = true
 	}
 	return nil
+}
+
+// leaveConnection has the next attempt use another connection than the last if
+// that was silent, or if Reconnect has ended the turn. Over HTTP/2 it stays open
+// for other requests, the next attempt among them, when a stream is cancelled.
+func (r *run) leaveConnection() {
+	if r.idle || r.dropped {
+		r.client.http.CloseIdleConnections() // those with other streams are not idle: see attempt
+	}
 }
 
 // attempt sends one request and, if a stream comes back, yields its events.
@@ -109,6 +129,10 @@ func (r *run) attempt(turn context.Context) attempt {
 	if err != nil {
 		return attempt{err: err, final: true}
 	}
+	if r.idle && r.http2 {
+		// No request after this one gets the connection, if that is it again.
+		req.Close = true
+	}
 	w := newWatch(c.opts.IdleTimeout, func() { cancel(ErrIdle) })
 	defer w.disarm()
 
@@ -118,12 +142,9 @@ func (r *run) attempt(turn context.Context) attempt {
 	if err != nil {
 		return attempt{err: idleOr(ctx, err)}
 	}
-	defer func() {
-		// In this order: over HTTP/2, Close waits to tell the server,
-		// which may not be reading, unless the request is cancelled.
-		cancel(nil)
-		resp.Body.Close()
-	}()
+	r.http2 = resp.ProtoMajor == 2
+	defer closeWith(ctx, resp.Body)()
+	defer cancel(nil)
 
 	// Spec: "if res's status is not 200, or if res's `Content-Type` is not
 	// `text/event-stream`, then fail the connection."
@@ -145,6 +166,25 @@ func (r *run) attempt(turn context.Context) attempt {
 		err:    err,
 		opened: true,
 		proven: events || time.Since(opened) > r.backoff.max,
+	}
+}
+
+// closeWith closes body as soon as ctx has ended: the end of a request's context
+// does not end every Read of the body, not after a 101 and not with every
+// RoundTripper. The function that it returns waits for that, but not for long.
+func closeWith(ctx context.Context, body io.Closer) (wait func()) {
+	closed := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(closed)
+		body.Close()
+	})
+	return func() {
+		timer := time.NewTimer(closeTimeout)
+		defer timer.Stop()
+		select {
+		case <-closed:
+		case <-timer.C:
+		}
 	}
 }
 
@@ -174,6 +214,13 @@ func (r *run) read(ctx context.Context) (events bool, err error) {
 	}
 	r.setLastEventID(d.LastEventID())
 	return events, idleOr(ctx, io.EOF)
+}
+
+// comment hands a comment to the consumer. A block before it may have set an ID
+// without an event.
+func (r *run) comment(text string) {
+	r.setLastEventID(r.client.decoder.LastEventID())
+	r.client.opts.OnComment(text)
 }
 
 // setLastEventID sets the Client's LastEventID.
