@@ -138,7 +138,13 @@ func Example_cors() {
 // which http.Server.Shutdown waits for.
 func Example_shutdown() {
 	b := broker.New(nil)
-	server := &http.Server{Handler: b}
+	server := &http.Server{
+		Handler:           b,
+		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      10 * time.Second, // streams have one for each write instead
+		IdleTimeout:       time.Minute,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: 10 * time.Second},
+	}
 	shutdown := func(ctx context.Context) error {
 		ended := make(chan error, 1)
 		server.RegisterOnShutdown(func() { ended <- b.Shutdown(ctx) })

@@ -112,3 +112,39 @@ func TestCloseAsAStreamWithoutWriteTimeoutBeginsEndsIt(t *testing.T) {
 		<-returned
 	})
 }
+
+// Nothing that a handler can do frees a write of the connection that all streams of
+// a client share: the http.Server has to.
+func TestAnHTTP2ConnectionThatIsNotReadEndsByTheServersWriteByteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := broker.New(&broker.Options{WriteTimeout: time.Second})
+		nw := ssetest.NewNetwork(nil)
+		ended := make(chan struct{})
+		srv := ssetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b.ServeHTTP(w, r)
+			close(ended)
+		}), &ssetest.ServerOptions{Protocol: ssetest.H2C, Network: nw, Config: &http.Server{
+			HTTP2: &http.HTTP2Config{WriteByteTimeout: 10 * time.Second},
+		}})
+		conn, err := nw.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		const (
+			windows = "\x00\x00\x06\x04\x00\x00\x00\x00\x00" + "\x00\x04\x7f\xff\xff\xff" + // of every stream
+				"\x00\x00\x04\x08\x00\x00\x00\x00\x00" + "\x7f\xff\x00\x00" // and of the connection: as large as can be
+			fields = "\x82\x84\x86\x41\x08sse.test"
+		)
+		_, err = io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"+windows+
+			"\x00\x00"+string(rune(len(fields)))+"\x01\x05\x00\x00\x00\x01"+fields)
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		for range 1000 {
+			_, err := b.Publish(t.Context(), sse.Event{Data: strings.Repeat("x", 1000)})
+			require.NoError(t, err)
+		}
+		start := time.Now()
+		<-ended
+		assert.Less(t, time.Since(start), 30*time.Second)
+		require.NoError(t, b.Close())
+	})
+}

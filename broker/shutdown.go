@@ -128,6 +128,8 @@ func closeOnce(done chan struct{}) {
 // Close ends the Broker now: Publish and calls of the Store that are under way
 // are cancelled, writes that are blocked are freed, every loop over Events ends
 // with [ErrClosed]. Closing again does nothing. The error is always nil.
+// A write that an HTTP/2 connection blocks as a whole is the http.Server's to free:
+// see [sse.WriterOptions].
 //
 // Close does not wait for handlers and loops to return.
 func (b *Broker) Close() error {

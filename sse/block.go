@@ -240,6 +240,9 @@ func (f *field) size() int { return f.end - f.start }
 
 // assign makes buf[start:end] the value of f.
 func (f *field) assign(start, end int) {
+	if f.kept {
+		f.clear() // what it was may have been large
+	}
 	f.start, f.end, f.set, f.kept = start, end, true, false
 }
 

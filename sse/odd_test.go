@@ -104,7 +104,7 @@ func TestAResetGivesBackWhatALargeEventTook(t *testing.T) {
 		for range large / part {
 			parts = append(parts, strings.NewReader("data: "), io.LimitReader(endless{}, int64(part)), strings.NewReader("\n"))
 		}
-		d := sse.NewDecoder(io.MultiReader(append(parts, strings.NewReader("\n"))...))
+		d := sse.NewDecoder(io.MultiReader(append(parts, strings.NewReader("\n\n"))...))
 		d.SetMaxEventSize(-1)
 		_, err := d.Decode()
 		require.NoError(t, err)
@@ -170,4 +170,20 @@ func TestAReaderThatMadeNoProgressIsNotAskedAgain(t *testing.T) {
 	ev, err := d.Decode()
 	require.NoError(t, err)
 	assert.Equal(t, "1", ev.Data)
+}
+
+func TestALargeFieldThatAnotherReplacesIsGivenBack(t *testing.T) {
+	const large = 8 << 20
+	for _, name := range []string{"id", "event"} {
+		before := live()
+		d := sse.NewDecoder(io.MultiReader(
+			strings.NewReader(name+": "), io.LimitReader(endless{}, large), strings.NewReader("\n"),
+			strings.NewReader(name+": small\ndata: a\n\n"), strings.NewReader("data: b\n\n")))
+		for range 2 {
+			_, err := d.Decode()
+			require.NoError(t, err)
+		}
+		assert.Less(t, live()-before, large/2, name)
+		runtime.KeepAlive(d)
+	}
 }

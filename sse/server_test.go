@@ -259,7 +259,7 @@ func TestABodyThatDoesNotComeHoldsNobody(t *testing.T) {
 				_, err := sse.NewWriter(w, r, &sse.WriterOptions{WriteTimeout: time.Second})
 				ended <- err
 				http.Error(w, "a body that ends, please", http.StatusBadRequest)
-			}), &ssetest.ServerOptions{Network: nw})
+			}), &ssetest.ServerOptions{Network: nw, Config: &http.Server{WriteTimeout: time.Second}})
 			conn, err := nw.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
 			require.NoError(t, err)
 			defer conn.Close()
@@ -274,6 +274,27 @@ func TestABodyThatDoesNotComeHoldsNobody(t *testing.T) {
 			assert.Regexp(t, "^HTTP/1.1 400 ", string(answer))
 		})
 	}
+}
+
+func TestHEADIsAnsweredThoughItsBodyIsLaterThanTheServersWriteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := ssetest.NewNetwork(nil)
+		srv := ssetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, err := sse.NewWriter(w, r, nil)
+			assert.NoError(t, err)
+		}), &ssetest.ServerOptions{Network: nw, Config: &http.Server{WriteTimeout: 5 * time.Second}})
+		conn, err := nw.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "HEAD / HTTP/1.1\r\nHost: sse.test\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhel")
+		require.NoError(t, err)
+		time.Sleep(7 * time.Second)
+		_, err = io.WriteString(conn, "lo")
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn)
+		assert.NoError(t, err)
+		assert.Regexp(t, "^HTTP/1.1 200 ", string(answer))
+	})
 }
 
 func TestTheRestOfABodyIsReadAndTheEndOfItsClientNoticed(t *testing.T) {

@@ -27,6 +27,10 @@ type WriterOptions struct {
 	// the request on and would end every stream. It starts with each flush, or
 	// with the first Write after one, and again with every 64 KiB, so that a
 	// large event may take longer. 0 means 10 s, negative no timeout at all.
+	//
+	// Over HTTP/2 what is timed is how long the client leaves the stream's own
+	// window full. A connection whose socket takes nothing is for the
+	// http.Server to end: set WriteByteTimeout in its HTTP2.
 	WriteTimeout time.Duration
 }
 
@@ -150,6 +154,9 @@ func (w *Writer) readBody(r *http.Request) error {
 	}
 	_ = w.rc.SetReadDeadline(time.Now().Add(limit))
 	_, err := io.CopyN(io.Discard, r.Body, maxBody+1)
+	// The http.Server's write deadline counts from the request on and may have passed
+	// meanwhile. The answer needs another, whoever gives it.
+	_ = w.rc.SetWriteDeadline(time.Now().Add(limit))
 	switch {
 	case err == nil:
 		return fmt.Errorf("%w: it is larger than %d bytes", ErrBody, maxBody)

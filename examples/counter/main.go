@@ -77,6 +77,9 @@ func run(ctx context.Context, addr string, interval time.Duration, secure bool, 
 			return err
 		}
 		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
+		// One HTTP/2 connection carries many streams, whose own timeouts do not
+		// count when nothing of it is read.
+		server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: 10 * time.Second}
 		serve = func(ln net.Listener) error { return server.ServeTLS(ln, "", "") }
 		url = "https://" + address(ln, addr) + "/"
 	}

@@ -82,6 +82,7 @@ func run(ctx context.Context, addr string, interval time.Duration, stdout io.Wri
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}},
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: 10 * time.Second},
 	}
 	served := make(chan error, 2)
 	go func() { served <- quic.Serve(udp) }()

@@ -81,6 +81,9 @@ func run(ctx context.Context, url string, via http.RoundTripper, screen *display
 // transport returns what requests are sent with.
 func transport(insecure bool) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	// A connection whose server reads nothing is given up. One that is silent is
+	// the IdleTimeout's case.
+	t.HTTP2 = &http.HTTP2Config{WriteByteTimeout: 10 * time.Second}
 	if insecure {
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	}
