@@ -40,16 +40,13 @@ var errParked = errors.New("broker: parked")
 // detach takes the connection over from net/http and sends the response header.
 // It returns nil, having done nothing, where that is not possible.
 func detach(g *guard, r *http.Request) (*line, error) {
-	if r.TLS != nil || r.ProtoMajor != 1 {
-		return nil, nil
+	if r.TLS != nil || r.ProtoMajor != 1 || r.ContentLength != 0 {
+		return nil, nil // a body is for the sse.Writer to read
 	}
 	h := g.ResponseWriter.Header().Clone()
 	conn, _, err := http.NewResponseController(g.ResponseWriter).Hijack()
-	if errors.Is(err, http.ErrNotSupported) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, err
+		return nil, nil // middleware has words of its own for http.ErrNotSupported
 	}
 	l := &line{conn: conn, guard: g}
 	l.users.Store(1)

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -108,6 +109,12 @@ func TestWhatCannotBeDetachedIsServedAllTheSame(t *testing.T) {
 			})
 			s.Start()
 		},
+		"wrapped, with an error of its own": func(s *httptest.Server) {
+			s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				b.ServeHTTP(unhijackable{w}, r)
+			})
+			s.Start()
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewUnstartedServer(b)
@@ -123,6 +130,49 @@ func TestWhatCannotBeDetachedIsServedAllTheSame(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, "1", ev.Data)
 		})
+	}
+}
+
+// An unhijackable says in its own words that it cannot be hijacked.
+type unhijackable struct{ http.ResponseWriter }
+
+func (unhijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, errors.New("no hijacking here")
+}
+
+func (u unhijackable) Flush() { u.ResponseWriter.(http.Flusher).Flush() }
+
+func TestARequestWithABodyIsServedWithDetachAsWithout(t *testing.T) {
+	for name, test := range map[string]struct {
+		rest   string // of the request
+		status string
+	}{
+		"100 kB":  {"Content-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_000), "200"},
+		"300 kB":  {"Content-Length: 300000\r\n\r\n" + strings.Repeat("x", 300_000), "400"},
+		"endless": {"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "400"},
+	} {
+		for _, detach := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, detach), func(t *testing.T) {
+				b := newBroker(t, &broker.Options{Detach: detach, WriteTimeout: 200 * time.Millisecond})
+				srv := httptest.NewServer(b)
+				defer srv.Close()
+				conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+				require.NoError(t, err)
+				defer conn.Close()
+				go io.WriteString(conn, "GET / HTTP/1.1\r\nHost: sse.test\r\n"+test.rest)
+				answer := bufio.NewReader(conn)
+				status, err := answer.ReadString('\n')
+				require.NoError(t, err)
+				assert.Contains(t, status, " "+test.status+" ")
+				if test.status == "200" {
+					publish(t, b, 1, 1)
+					for line := ""; line != "data: 1\n"; {
+						line, err = answer.ReadString('\n')
+						require.NoError(t, err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -133,8 +133,10 @@ func (b *Broker) serveAgain(w http.ResponseWriter, r *http.Request, topicsOf fun
 // costs.
 func (b *Broker) stream(st *stream) {
 	gone := st.r.Context().Done() // st.r belongs to others in a moment
-	st.logBegin()
-	st.sub.spawn(nil)
+	st.sub.spawn(st.guarded(func() error {
+		st.logBegin()
+		return nil
+	}))
 	select {
 	case <-st.done:
 	case <-gone:

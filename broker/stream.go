@@ -114,6 +114,9 @@ func (st *stream) begin() error {
 		}
 		return err
 	}
+	if writerOpts.Retry > 0 {
+		st.sub.tally.bytes.Add(uint64(len(sse.AppendRetry(nil, writerOpts.Retry))))
+	}
 	st.w = (*page)(&st.guard)
 	st.sub.wrote = st.sub.b.age()
 	if st.gzip != nil {

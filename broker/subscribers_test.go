@@ -143,7 +143,7 @@ func TestCountIsForOneTopic(t *testing.T) {
 
 func TestStatsCountTheBytesOfStreams(t *testing.T) {
 	for _, detach := range []bool{false, true} {
-		b := newBroker(t, &broker.Options{Detach: detach})
+		b := newBroker(t, &broker.Options{Detach: detach, Retry: 2 * time.Second})
 		srv := httptest.NewServer(b)
 		defer srv.Close()
 		d, resp := open(t, srv.URL, "")
@@ -156,7 +156,7 @@ func TestStatsCountTheBytesOfStreams(t *testing.T) {
 		_, err := io.Copy(io.Discard, resp.Body)
 		require.NoError(t, err)
 		id := publishedID(t, 1)
-		want := 9*len(block(id, "1")) + len("id: \n\n") + len(id) + len("retry: 1000\n\n")
+		want := 9*len(block(id, "1")) + len("id: \n\n") + len(id) + 2*len("retry: 2000\n\n")
 		assert.Equal(t, want, int(b.Stats().Bytes), "detach=%t", detach)
 	}
 }
@@ -164,6 +164,21 @@ func TestStatsCountTheBytesOfStreams(t *testing.T) {
 // publishedID returns an ID of the length of any.
 func publishedID(t *testing.T, i int) string {
 	return publish(t, newBroker(t, nil), i, i)[0]
+}
+
+// A faulty handler of records panics.
+type faulty struct{ slog.Handler }
+
+func (faulty) Enabled(context.Context, slog.Level) bool  { return true }
+func (faulty) Handle(context.Context, slog.Record) error { panic("no place for records") }
+
+func TestALoggerThatPanicsLeavesNoSubscriber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &broker.Options{Logger: slog.New(faulty{slog.DiscardHandler})})
+		assert.Panics(t, func() { b.ServeHTTP(httptest.NewRecorder(), get(t, "/")) })
+		assert.Equal(t, 0, b.Stats().Subscribers)
+		assert.NoError(t, b.Shutdown(t.Context()))
+	})
 }
 
 // records is a place for records, without their times.
