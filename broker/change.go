@@ -25,11 +25,14 @@ import (
 //
 // An Add after that is about the next registration.
 type changes struct {
-	mu     sync.Mutex // guards what follows; locked after the order lock, and after registration.taking
-	epochs []*epoch   // the one that the subscriber is in, and those to come
+	mu     sync.Mutex     // guards what follows; locked after the order lock, and after registration.taking
+	epochs []*epoch       // the one that the subscriber is in, and those to come
+	since  map[string]int // topics that the subscription has: number of the epoch that each was added in
+	begun  int            // epochs so far, which is the number of the newest
 }
 
 type epoch struct {
+	number int
 	after  string   // the newest ID when it began; "" if that was not known yet
 	frames uint64   // Broker.frames when it began
 	topics []string // without those that were removed since
@@ -60,7 +63,9 @@ func (s *Subscription) Add(topics ...string) error {
 	added := without(topics, s.topics)
 	slices.Sort(added)
 	if added = slices.Compact(added); len(added) > 0 {
-		s.changeLocked(slices.Concat(s.topics, added), added, nil)
+		// Nobody changes the older, shorter list, which has its place in the same
+		// array: a copy for each Add would be quadratic.
+		s.changeLocked(append(s.topics, added...), added, nil)
 	}
 	return nil
 }
@@ -76,19 +81,21 @@ func (s *Subscription) Remove(topics ...string) {
 	if len(left) == len(s.topics) || s.closed.Load() {
 		return
 	}
-	removed := without(s.topics, left)
-	s.changeLocked(left, nil, removed)
+	s.changeLocked(left, nil, both(topics, s.topics))
 	if s.interrupt != nil {
 		s.interrupt(errChanged)
 	}
 }
 
-// changeLocked gives s its new topics: those that were added and not removed,
-// as one of the two is nil.
+// changeLocked gives s its new topics, of which some were added, or from which some
+// were removed: one of the two is nil.
 func (s *Subscription) changeLocked(topics, added, removed []string) {
 	c := s.changes.Load()
 	if c == nil {
-		c = &changes{epochs: []*epoch{{topics: s.topics}}}
+		c = &changes{epochs: []*epoch{{topics: s.topics}}, since: make(map[string]int, len(topics))}
+		for _, t := range s.topics {
+			c.since[t] = 0
+		}
 		s.changes.Store(c)
 	}
 	s.topics = topics
@@ -97,7 +104,7 @@ func (s *Subscription) changeLocked(topics, added, removed []string) {
 		e = &epoch{after: s.b.newest, frames: s.b.frames, topics: topics, reg: s.reg}
 		e.count.Store(uncounted)
 	}
-	c.change(e, removed)
+	c.change(e, added, removed)
 	r := s.reg
 	if r == nil {
 		return
@@ -111,17 +118,28 @@ func (s *Subscription) changeLocked(topics, added, removed []string) {
 	r.shard.send(op{reg: r, do: func(s *shard, o op) { s.change(o.reg, added, removed, e) }})
 }
 
-// change takes removed out of all epochs, and appends e unless it is nil.
-func (c *changes) change(e *epoch, removed []string) {
+// change takes removed out of all epochs, and appends e, which has added, unless it
+// is nil.
+func (c *changes) change(e *epoch, added, removed []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, e := range c.epochs {
-		e.topics = without(e.topics, removed)
+	for _, t := range removed {
+		delete(c.since, t)
+	}
+	if len(removed) > 0 {
+		for _, e := range c.epochs {
+			e.topics = without(e.topics, removed)
+		}
 	}
 	// One that was begun for what has been removed again is the one before it.
 	c.epochs = slices.CompactFunc(c.epochs, func(a, b *epoch) bool { return slices.Equal(a.topics, b.topics) })
 	if e == nil {
 		return
+	}
+	c.begun++
+	e.number = c.begun
+	for _, t := range added {
+		c.since[t] = e.number
 	}
 	c.epochs = append(c.epochs, e)
 	// An epoch in which nothing was queued is none, or whoever changes topics
@@ -160,7 +178,10 @@ func (s *Subscription) wants(r *registration, f *frame, n uint64) bool {
 	for len(c.epochs) > 1 && c.epochs[1].reg == r && c.epochs[1].count.Load() < n {
 		c.epochs = c.epochs[1:]
 	}
-	return slices.ContainsFunc(f.topics, func(t string) bool { return slices.Contains(c.epochs[0].topics, t) })
+	return slices.ContainsFunc(f.topics, func(t string) bool {
+		since, ok := c.since[t]
+		return ok && since <= c.epochs[0].number
+	})
 }
 
 // settleLocked is called when the queue was full and has been emptied, before
@@ -211,9 +232,9 @@ func (s *Subscription) stretch() (topics []string, through string, next *epoch) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.epochs) > 1 && c.epochs[1].reg == nil {
-		return c.epochs[0].topics, s.b.beginning(c.epochs[1]), c.epochs[1]
+		return slices.Clip(c.epochs[0].topics), s.b.beginning(c.epochs[1]), c.epochs[1]
 	}
-	return c.epochs[0].topics, "", nil
+	return slices.Clip(c.epochs[0].topics), "", nil
 }
 
 // endStretch goes on with the next one, unless a Remove has made it one with this
@@ -240,8 +261,14 @@ func (s *shard) change(r *registration, added, removed []string, e *epoch) {
 		e.count.Store(r.count)
 	}
 	g := s.ownGroup(r)
-	for _, t := range removed {
-		s.unlist(g, slices.Index(g.topics, t))
+	if len(removed) > 0 {
+		isRemoved := among(removed, len(g.topics))
+		// Backwards: the last takes the place of one that goes, and has had its turn.
+		for i := len(g.topics) - 1; i >= 0; i-- {
+			if isRemoved(g.topics[i]) {
+				s.unlist(g, i)
+			}
+		}
 	}
 	for _, t := range added {
 		s.list(g, t)
@@ -250,13 +277,25 @@ func (s *shard) change(r *registration, added, removed []string, e *epoch) {
 
 // without returns a copy of topics without those that were removed.
 func without(topics, removed []string) []string {
-	isRemoved := func(t string) bool { return slices.Contains(removed, t) }
-	if len(removed) > 8 { // or hashing takes longer
-		set := make(map[string]bool, len(removed))
-		for _, t := range removed {
-			set[t] = true
-		}
-		isRemoved = func(t string) bool { return set[t] }
+	return slices.DeleteFunc(slices.Clone(topics), among(removed, len(topics)))
+}
+
+// both returns what is in topics, of which there is at least one, and in all.
+func both(topics, all []string) []string {
+	isOne := among(all, len(topics))
+	return slices.DeleteFunc(distinct(topics), func(t string) bool { return !isOne(t) })
+}
+
+// among returns a function that reports whether a topic is one of topics, which
+// may be thousands. It will be called about so many times.
+func among(topics []string, calls int) func(topic string) bool {
+	const few = 8 // up to which comparing them all is faster than hashing
+	if min(len(topics), calls) <= few {
+		return func(t string) bool { return slices.Contains(topics, t) }
 	}
-	return slices.DeleteFunc(slices.Clone(topics), isRemoved)
+	set := make(map[string]bool, len(topics))
+	for _, t := range topics {
+		set[t] = true
+	}
+	return func(t string) bool { return set[t] }
 }

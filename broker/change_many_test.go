@@ -155,13 +155,56 @@ func TestALoggerIsToldTheTopicsWhileTheyChange(t *testing.T) {
 }
 
 func TestManyTopicsAreRemovedInLinearTime(t *testing.T) {
-	b := newBroker(t, nil)
-	topics := numbers(1, 30_000)
-	sub := subscribe(t, b, topics...)
+	b := newShard(t, nil)
+	topics := numbers(1, 80_000)
+	sub, other := subscribe(t, b, topics...), subscribe(t, b, "other")
 	start := time.Now()
 	sub.Remove(topics[7])
 	sub.Remove(topics[10_000:]...)
 	require.NoError(t, sub.Add(topics...))
-	assert.Less(t, time.Since(start), time.Second)
+	publish(t, b, 1, 1, "other")
+	assert.Equal(t, []string{"1"}, take(t, other, 1))
+	assert.Less(t, time.Since(start), time.Second, "nor does the shard take longer")
 	assert.Equal(t, []int{1, 1, 1}, []int{b.Count(topics[0]), b.Count(topics[7]), b.Count(topics[20_000])})
+}
+
+func TestTopicsAreAddedOneByOneInLinearTime(t *testing.T) {
+	for _, publishes := range []bool{false, true} {
+		b := newBroker(t, &broker.Options{Slow: broker.DropOldest})
+		sub := subscribe(t, b, "from the start")
+		start := time.Now()
+		for _, topic := range numbers(1, 2_000) {
+			if publishes {
+				publish(t, b, 0, 0, "from the start") // so that each begins an epoch
+			}
+			require.NoError(t, sub.Add(topic))
+		}
+		assert.Less(t, time.Since(start), 2*time.Second, "publishes %t", publishes)
+	}
+}
+
+func TestAnEventCostsTheSameForManyTopicsOnceSomeWereAdded(t *testing.T) {
+	const events = 5_000
+	b := newBroker(t, &broker.Options{QueueSize: events})
+	topics := numbers(1, 100_000)
+	sub := subscribe(t, b, topics...)
+	require.NoError(t, sub.Add("another"))
+	publish(t, b, 1, events, "99999") // in the order of strings the last
+	start := time.Now()
+	assert.Equal(t, numbers(1, events), take(t, sub, events))
+	assert.Less(t, time.Since(start), time.Second)
+}
+
+func TestATopicThatIsAddedAgainBringsNothingFromBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, nil)
+		sub := subscribe(t, b, "a", "b")
+		publish(t, b, 1, 1, "a")
+		publish(t, b, 2, 2, "b")
+		sub.Remove("a")
+		require.NoError(t, sub.Add("a", "c"))
+		publish(t, b, 3, 3, "a")
+		publish(t, b, 4, 4, "c")
+		assert.Equal(t, []string{"2", "3", "4"}, take(t, sub, 3))
+	})
 }

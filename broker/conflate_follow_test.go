@@ -1,9 +1,11 @@
 package broker_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -132,6 +134,72 @@ func TestUnderConflateAGapOfTheFollowerStandsInItsPlace(t *testing.T) {
 					assert.Equal(t, test.want, got)
 				}
 			})
+		})
+	}
+}
+
+func TestUnderConflateOneGapOfTheFollowerIsToldOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		opts broker.Options
+		run  func(sub *broker.Subscription, add, lose func(string))
+		want []string
+	}{
+		"with an earlier gap in the queue": {
+			broker.Options{QueueSize: 3},
+			func(_ *broker.Subscription, add, lose func(string)) { lose("a1"); add("b1"); lose("c1") },
+			[]string{"gap:", "a:1", "b:1", "gap:", "c:1"},
+		},
+		"with the mark of a loop that has ended": {
+			broker.Options{QueueSize: 1},
+			func(sub *broker.Subscription, add, lose func(string)) {
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				go add("a1")
+				for range sub.Events(ctx) {
+					cancel()
+					time.Sleep(time.Second)
+					break
+				}
+				lose("b1")
+			},
+			[]string{"gap:", "b:1"},
+		},
+		"with room for the gap, and not for what follows": {
+			broker.Options{QueueSize: 10, QueueBytes: 40},
+			func(_ *broker.Subscription, add, lose func(string)) {
+				add("a1")
+				add("b1")
+				lose("c" + strings.Repeat("1", 25))
+			},
+			[]string{"a:1", "b:1", "gap:", "c:" + strings.Repeat("1", 25)},
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			log := storetest.NewLog()
+			view := log.View()
+			add := func(s string) {
+				_, err := log.Append(context.Background(), sse.Event{Type: s[:1], Data: s[1:]}, []string{""})
+				assert.NoError(t, err)
+				synctest.Wait()
+			}
+			lose := func(next string) {
+				view.Pause()
+				add("x")
+				add("x")
+				log.Trim(1 << 20)
+				add(next)
+				view.Resume()
+				synctest.Wait()
+			}
+			opts := test.opts
+			opts.Store, opts.Slow, opts.Key = view, broker.Conflate, byType
+			b := newBroker(t, &opts)
+			add("s")
+			sub := subscribe(t, b)
+			test.run(sub, add, lose)
+			got, err := pending(t, sub)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, got, name)
 		})
 	}
 }

@@ -6,6 +6,10 @@ import (
 	"github.com/fanfare-go/fanfare/sse"
 )
 
+// maxUncounted is how many events of a subscriber Stats may lag behind: who is slow
+// may have no flush for hours, and a replay none at all.
+const maxUncounted = 64
+
 // drain hands out what has come for reg, until there is no more to come. A loop
 // over Events waits for more; a subscriber over HTTP is parked meanwhile.
 func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration) error {
@@ -18,6 +22,9 @@ func (s *Subscription) drain(ctx context.Context, out outlet, reg *registration)
 		for {
 			if err := s.take(ctx, out, reg); err != nil {
 				return err
+			}
+			if s.delivered >= maxUncounted {
+				s.account()
 			}
 			// Before looking at the queue. When an event is dropped, missed is
 			// set, and then there is an item to take after that, or the shard
@@ -106,7 +113,7 @@ func (l *loop) wait(ctx context.Context, s *Subscription, reg *registration) (it
 		if reg.missed.Load() > s.seen || ctx.Err() != nil {
 			return item{}, true, nil
 		}
-		if len(queue) == 0 {
+		if len(queue) == 0 || s.delivered >= maxUncounted {
 			s.account()
 		}
 	}

@@ -161,20 +161,9 @@ func (s *MemoryStore) read(ctx context.Context, r *memoryRange) error {
 // matcher returns a function that reports whether an event published on topics
 // is wanted: nil is all, otherwise one of them must be.
 func matcher(wanted []string) func(topics []string) bool {
-	const few = 8 // up to which comparing them all is faster than hashing
-	switch {
-	case wanted == nil:
+	if wanted == nil {
 		return func([]string) bool { return true }
-	case len(wanted) <= few:
-		return func(topics []string) bool {
-			return slices.ContainsFunc(topics, func(topic string) bool { return slices.Contains(wanted, topic) })
-		}
 	}
-	set := make(map[string]bool, len(wanted))
-	for _, topic := range wanted {
-		set[topic] = true
-	}
-	return func(topics []string) bool {
-		return slices.ContainsFunc(topics, func(topic string) bool { return set[topic] })
-	}
+	isWanted := among(wanted, pageScan)
+	return func(topics []string) bool { return slices.ContainsFunc(topics, isWanted) }
 }

@@ -84,8 +84,9 @@ type Options struct {
 	// sse.Event{Type: "gap"}.
 	Gap sse.Event
 
-	// QueueSize is how many events may wait for one subscriber. 0 or negative:
-	// 64.
+	// QueueSize is how many events may wait for one subscriber. Each costs 16 bytes
+	// of a queue, full or not; over HTTP only who is busy has one. 0 or negative:
+	// 64. More than 1,048,576 are as many.
 	QueueSize int
 
 	// QueueBytes is how many encoded bytes may wait for one subscriber beyond
@@ -232,6 +233,7 @@ func (o *Options) withDefaults() Options {
 	if opts.QueueSize <= 0 {
 		opts.QueueSize = 64
 	}
+	opts.QueueSize = min(opts.QueueSize, 1<<20)
 	if opts.QueueBytes <= 0 {
 		opts.QueueBytes = 1 << 20
 	}

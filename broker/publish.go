@@ -46,6 +46,9 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 	ctx, cancel := b.bind(ctx)
 	defer cancel()
 	if err := b.startLocked(ctx); err != nil {
+		if b.ctx.Err() != nil {
+			return "", ErrClosed
+		}
 		return "", err
 	}
 	ev.ID, err = b.store.Append(ctx, ev, topics)
@@ -98,7 +101,7 @@ func (b *Broker) handOver(f *frame, gap bool) {
 	}
 	if gap {
 		for _, s := range b.shards {
-			s.send(op{do: (*shard).gap, mark: newMark("")})
+			s.send(op{do: (*shard).gap, mark: newMark(""), frame: f})
 		}
 	}
 	var buf [8]*shard

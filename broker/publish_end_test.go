@@ -144,3 +144,25 @@ func TestLimitsThatAreNegativeAreNone(t *testing.T) {
 		}
 	})
 }
+
+// A slowStart is a Store whose Last waits for the end of its context.
+type slowStart struct{ broker.Store }
+
+func (slowStart) Last(ctx context.Context) (string, error) {
+	<-ctx.Done()
+	return "", ctx.Err()
+}
+
+func TestAPublishThatAsksForTheNewestIDEndsWithTheBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &broker.Options{Store: slowStart{broker.NewMemoryStore(nil)}})
+		published := make(chan error)
+		go func() {
+			_, err := b.Publish(t.Context(), sse.Event{})
+			published <- err
+		}()
+		synctest.Wait()
+		require.NoError(t, b.Close())
+		assert.Equal(t, broker.ErrClosed, <-published)
+	})
+}

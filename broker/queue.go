@@ -187,6 +187,8 @@ func (s *shard) put(r *registration, it item) {
 	b.ready()
 	if r.isEmpty() {
 		r.first = r.sent + uint64(b.first)
+	}
+	if r.took.Load() == r.put { // what was taken and not handed out waits as well
 		r.since = s.now.Sub(s.born)
 	}
 	r.put += uint64(b.events)
@@ -246,7 +248,7 @@ func (s *shard) gap(o op) {
 	s.flush()
 	// Under Conflate there must be room for the event that comes next as well, or
 	// the subscriber would have to catch up with it, and be told a second gap.
-	next := &batch{frame: o.mark.frame, events: 1}
+	next := &batch{frame: o.mark.frame, events: 1, size: len(o.frame.data)} // without a key
 	for r := range s.all {
 		if len(r.group.topics) == 0 {
 			continue // nothing is missing for it
@@ -259,7 +261,7 @@ func (s *shard) gap(o op) {
 		}
 		if s.slow == Conflate { // counts may go back, so missed would be wrong
 			s.conflate(r, next)
-			if s.fits(r, next) {
+			if s.fits(r, next) && len(r.queue) < s.queueSize { // one of two places is the mark's
 				s.put(r, item{o.mark, r.count})
 			} else {
 				r.behind = true

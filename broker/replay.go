@@ -22,6 +22,7 @@ func (s *Subscription) replay(ctx context.Context, out outlet) error {
 	ctx, done := s.interruptible(ctx)
 	defer done()
 	for attempt := 0; ; attempt++ {
+		from := s.position
 		err := s.catchUp(ctx, out)
 		var failure *storeError
 		if !errors.As(err, &failure) {
@@ -33,6 +34,9 @@ func (s *Subscription) replay(ctx context.Context, out outlet) error {
 		s.b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "broker: replay failed", slog.Any("error", failure.err))
 		if out.failed(err) {
 			return err
+		}
+		if s.position != from && s.position != "" {
+			attempt = 0 // it gets on
 		}
 		if err := pause(ctx, out, backoff(attempt)); err != nil {
 			return err
@@ -165,6 +169,9 @@ func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
 		if err != nil {
 			return err
 		}
+		if s.delivered >= maxUncounted {
+			s.account()
+		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -176,6 +183,9 @@ func (s *Subscription) pass(ctx context.Context, out outlet, q Query) error {
 // state or else all that is held. The error is that of pass: events may be evicted
 // while those before them are handed out, which is a gap of its own.
 func (s *Subscription) startOver(ctx context.Context, out outlet, through string, topics []string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	s.stage, s.position = lost, ""
 	if !s.told {
 		s.told = true

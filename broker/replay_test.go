@@ -72,6 +72,32 @@ func TestAReplayThatFailsIsTriedLessAndLessOften(t *testing.T) {
 	})
 }
 
+func TestAReplayThatGetsOnIsTriedAtOnceAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const events = 500
+		inner := namedStore(nil)
+		store := &ranging{Store: inner}
+		store.do = func(_ int, ctx context.Context, q broker.Query) iter.Seq2[sse.Event, error] {
+			return func(yield func(sse.Event, error) bool) {
+				left := 10
+				for ev, err := range inner.Range(ctx, q) {
+					if left--; left < 0 {
+						ev, err = sse.Event{}, errors.New("gone fishing")
+					}
+					if !yield(ev, err) || err != nil {
+						return
+					}
+				}
+			}
+		}
+		b := newBroker(t, &broker.Options{Store: store})
+		sub := resume(t, b, publish(t, b, 0, events)[0])
+		start := time.Now()
+		assert.Equal(t, numbers(1, events), take(t, sub, events))
+		assert.Less(t, time.Since(start), 15*time.Second)
+	})
+}
+
 func TestWhatWasReadBeforeTheStoreFailedIsSentAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &failing{Store: namedStore(nil), elements: 1}
@@ -111,7 +137,7 @@ func TestASubscriptionThatIsClosedReplaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, &broker.Options{Backlog: -1})
 		id := publish(t, b, 1, 3)[0]
-		for _, sub := range []*broker.Subscription{subscribe(t, b), resume(t, b, id)} {
+		for _, sub := range []*broker.Subscription{subscribe(t, b), resume(t, b, id), resume(t, b, "no cursor\x01")} {
 			sub.Close()
 			got, err := pending(t, sub)
 			assert.Equal(t, broker.ErrClosed, err)
