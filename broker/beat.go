@@ -38,10 +38,10 @@ func (s *shard) beat(o op) {
 		rest := s.heartbeat / 8 // until its turn may be over
 		if r.isParked() {
 			rest = s.heartbeat - (s.now.Sub(s.born) - r.sub.wrote)
-		}
-		if rest <= 0 {
-			s.beatOne(r, o.mark)
-			rest = s.heartbeat
+			if rest <= 0 {
+				s.beatOne(r, o.mark)
+				rest = s.heartbeat
+			}
 		}
 		if next < 0 || rest < next {
 			next = rest

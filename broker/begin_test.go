@@ -212,6 +212,18 @@ type telling struct {
 
 func (d *telling) SetWriteDeadline(t time.Time) error { d.set(t); return nil }
 
+// waiting is a telling whose writes wait, so that its stream is still there when
+// Close cuts it.
+type waiting struct {
+	*telling
+	until chan struct{}
+}
+
+func (w *waiting) Write(p []byte) (int, error) {
+	<-w.until
+	return w.telling.Write(p)
+}
+
 // On HTTP/2 a deadline that is set then panics.
 func TestNoDeadlineIsSetForWhoWasRefusedAsTheBrokerCloses(t *testing.T) {
 	for range 20 { // who is cut first is up to chance
@@ -241,7 +253,7 @@ func testARefusalAsTheBrokerCloses(t *testing.T) {
 			<-cut
 		}
 	}}
-	go b.ServeHTTP(stays, httptest.NewRequest("GET", "/stays", nil))
+	go b.ServeHTTP(&waiting{stays, answer}, httptest.NewRequest("GET", "/stays", nil))
 	synctest.Wait()
 	returned := false
 	refused := &telling{httptest.NewRecorder(), func(time.Time) { assert.False(t, returned) }}

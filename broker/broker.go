@@ -53,10 +53,14 @@ type Broker struct {
 	readDone    chan struct{}      // closed by read as it returns; closed from the start without a Follower
 	retireDone  chan struct{}      // closed by retire as it returns
 
-	// The order lock. It guards what follows and the hand-over to the shards,
-	// and is never held over I/O. That a send to an inbox may wait under it is
-	// the one exception to the rule that nothing blocks under a lock: a shard
-	// waits for nobody and always comes back to its inbox.
+	shards []*shard
+
+	// The order lock. It guards what follows and the hand-over to the shards: the
+	// channels are closed under it, and waited for without. It is never held over
+	// I/O. There are two exceptions to the rule that nothing blocks and no code of
+	// the user is called under a lock: a send to an inbox may wait, for a shard that
+	// waits for nobody and always comes back to its inbox; and a Follower's Compare
+	// is called.
 	order    sync.Mutex
 	newest   string        // ID of the newest event handed over
 	frames   uint64        // events handed over
@@ -72,7 +76,6 @@ type Broker struct {
 	callers  map[string]int             // how many of subs each caller has, if there is a limit
 	crowd    int                        // how many there were when the end began
 	interest map[string][]interest
-	shards   []*shard
 
 	ends  atomic.Int64 // calls of End; written under the order lock
 	stats counters

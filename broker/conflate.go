@@ -52,9 +52,6 @@ func (s *shard) conflate(r *registration, b *batch) {
 		}
 		r.queue <- it // there is room, and nobody else sends
 	}
-	if !r.waits {
-		s.nudge(r) // it may have been parked with the queue empty
-	}
 	r.count -= replaced
 	s.stats.conflated.Add(replaced)
 	clear(items)

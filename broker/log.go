@@ -28,7 +28,7 @@ func (e ending) String() string {
 	case endAsked:
 		return "ended by the application"
 	default:
-		return "closed"
+		return "the broker shuts down"
 	}
 }
 
@@ -57,12 +57,8 @@ func (st *stream) logEnd(err error) {
 func (s *Subscription) reasonToEnd(err error) string {
 	s.b.order.Lock()
 	defer s.b.order.Unlock()
-	switch {
-	case s.ending == endClient: // whatever a write to it failed with
-	case err != ErrClosed:
+	if err != ErrClosed && s.ending != endClient { // whatever a write to it failed with
 		return err.Error()
-	case s.ending == endClosed && s.b.isRefusing():
-		return "the broker shuts down"
 	}
 	return s.ending.String()
 }

@@ -141,7 +141,11 @@ type Options struct {
 	// Heartbeat, Retry and WriteTimeout of each HTTP stream are those of
 	// [sse.WriterOptions]. Where there are very many streams heartbeats may be
 	// late, by a quarter of their interval at most.
-	Heartbeat    time.Duration // idle time before an empty comment; 0: 15 s, negative: never
+	//
+	// A Broker that shuts down tells its clients a reconnection time of its own, spread
+	// over half a minute, and they keep it until they are told another: with a Retry
+	// the next server does that.
+	Heartbeat    time.Duration // idle time before an empty comment; 0: 15 s, negative: never, below a millisecond: that
 	Retry        time.Duration // reconnection time sent first, if positive; on Shutdown, spread, at least a second
 	WriteTimeout time.Duration // per write; 0: 10 s, negative: none
 
@@ -237,8 +241,11 @@ func (o *Options) withDefaults() Options {
 	if opts.QueueBytes <= 0 {
 		opts.QueueBytes = 1 << 20
 	}
-	if opts.Heartbeat == 0 {
+	switch {
+	case opts.Heartbeat == 0:
 		opts.Heartbeat = 15 * time.Second
+	case opts.Heartbeat > 0:
+		opts.Heartbeat = max(opts.Heartbeat, time.Millisecond)
 	}
 	if opts.WriteTimeout == 0 {
 		opts.WriteTimeout = 10 * time.Second

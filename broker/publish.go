@@ -49,7 +49,7 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 		if b.ctx.Err() != nil {
 			return "", ErrClosed
 		}
-		return "", err
+		return "", fmt.Errorf("broker: %w", err)
 	}
 	ev.ID, err = b.store.Append(ctx, ev, topics)
 	switch {
@@ -149,7 +149,7 @@ func (b *Broker) startLocked(ctx context.Context) error {
 	}
 	id, err := b.store.Last(ctx)
 	if err != nil {
-		return fmt.Errorf("broker: newest ID: %w", err)
+		return fmt.Errorf("newest ID: %w", err)
 	}
 	b.order.Lock()
 	defer b.order.Unlock()

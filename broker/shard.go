@@ -81,7 +81,7 @@ type op struct {
 	do    func(*shard, op)
 	frame *frame        // of deliver
 	mark  *batch        // of mark, gap and beat
-	reg   *registration // of all but deliver, gap and beat
+	reg   *registration // of register, unregister, change and mark
 }
 
 // A shard is a goroutine that owns a part of the subscribers and the index of

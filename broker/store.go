@@ -79,7 +79,8 @@ type Follower interface {
 
 	// Compare returns a negative number if a comes before b in the order of
 	// this Store, zero if they are the same, and a positive number if a comes
-	// after b. Both are IDs that this Store gave. It does no I/O.
+	// after b. Both are IDs that this Store gave. It does no I/O and calls no method
+	// of the Broker, which calls it while it holds a lock.
 	Compare(a, b string) int
 }
 

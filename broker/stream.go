@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"time"
+	"unsafe"
 
 	"github.com/fanfare-go/fanfare/sse"
 )
@@ -35,6 +36,9 @@ type stream struct {
 	done     chan struct{}   // closed when the handler may return
 	panicked any             // what a callback has panicked with, for the handler to repeat; set before done is closed
 }
+
+// A stream must fit into the size class that begins at a cache line.
+var _ [512 - unsafe.Sizeof(stream{})]byte
 
 // A wire is what a stream writes whole blocks to: a page, or the line of a
 // detached subscriber.

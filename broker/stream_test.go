@@ -382,6 +382,7 @@ func (f flushCounter) FlushError() error {
 type failing struct {
 	broker.Store
 	elements int
+	given    atomic.Int64 // so far, while it failed
 	err      atomic.Pointer[error]
 }
 
@@ -402,13 +403,12 @@ func (f *failing) Last(ctx context.Context) (string, error) {
 
 func (f *failing) Range(ctx context.Context, q broker.Query) iter.Seq2[sse.Event, error] {
 	return func(yield func(sse.Event, error) bool) {
-		n := 0
 		for ev, e := range f.Store.Range(ctx, q) {
-			if err := f.err.Load(); err != nil && n == f.elements {
+			if err := f.err.Load(); err != nil && f.given.Add(1) > int64(f.elements) {
 				yield(sse.Event{}, *err)
 				return
 			}
-			if n++; !yield(ev, e) {
+			if !yield(ev, e) {
 				return
 			}
 		}
@@ -463,7 +463,7 @@ func TestAStreamThatCatchesUpOnAFailingStoreHasHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &failing{Store: namedStore(nil), elements: 1}
 		b := newBroker(t, &broker.Options{Store: store, Heartbeat: time.Second})
-		publish(t, b, 1, 2)
+		publish(t, b, 1, 20)
 		store.set(errors.New("away")) // after one event: the headers are out by then
 		s := connect(t, b, "x")
 		time.Sleep(10 * time.Second)
@@ -472,6 +472,6 @@ func TestAStreamThatCatchesUpOnAFailingStoreHasHeartbeats(t *testing.T) {
 		assert.GreaterOrEqual(t, strings.Count(body, ":\n\n"), 8, body)
 		store.set(nil)
 		time.Sleep(10 * time.Second)
-		assert.Contains(t, body+s.news(), "data: 2\n")
+		assert.Contains(t, body+s.news(), "data: 20\n")
 	})
 }

@@ -16,8 +16,8 @@ import (
 // it, and Close ends it. Close, Add and Remove may be called concurrently with
 // everything; Events is for one goroutine at a time.
 type Subscription struct {
-	// First what a delivery touches, in two lines of the processor's cache: over HTTP
-	// it begins one, see stream.
+	// First what a delivery touches, in two lines of the processor's cache; for those
+	// over HTTP see stream.
 	out    *stream      // of a subscriber over HTTP; set before anybody else sees s
 	closed atomic.Bool  // set under the order lock
 	debt   atomic.Int32 // short turns that it owes: see longTurn
@@ -32,7 +32,7 @@ type Subscription struct {
 	owed     bool          // the replay ends with a block that sets the ID to through
 	wasSlow  bool          // that is in the log
 	seen     uint64        // item.n of the newest item of the current registration
-	total    atomic.Uint64 // events handed out, up to the last flush
+	total    atomic.Uint64 // events handed out, but for those in delivered
 	wrote    time.Duration // of a subscriber over HTTP: when its last write was over, counted from Broker.born
 	position string        // everything up to this ID is done; "" before the first
 	handed   string        // newest ID that was handed out or passed over, or that a replay confirmed
@@ -40,7 +40,7 @@ type Subscription struct {
 	tally    *tally        // of the shard
 
 	// Of a loop over Events that is one more.
-	delivered uint64 // events since the last flush
+	delivered uint64 // events that are not counted yet: see account
 	b         *Broker
 	changes   atomic.Pointer[changes] // of the topics; nil: none so far
 

@@ -133,7 +133,10 @@ func TestABacklogComesFromTheWindowIfThereIsEnoughInIt(t *testing.T) {
 		assert.EqualValues(t, 1, store.ranges.Load(), "it has three of four")
 		publish(t, b, 9, 9, "a")
 		synctest.Wait()
-		assert.Equal(t, numbers(6, 9), take(t, subscribe(t, b, "a"), 4))
+		sub := subscribe(t, b, "a")
+		assert.Equal(t, numbers(6, 9), take(t, sub, 4))
+		publish(t, b, 10, 10, "a")
+		assert.Equal(t, numbers(10, 10), take(t, sub, 1))
 		assert.EqualValues(t, 1, store.ranges.Load())
 	})
 }
