@@ -16,6 +16,10 @@ import (
 // [Store] gave the event. It waits for the Store and for earlier calls of
 // Publish, never for a subscriber. The slice of topics is not kept.
 //
+// An event that was read from another stream has the ID of that stream, which an
+// event without one shares with the event before it, and may have a Retry that is
+// not meant for your clients: clear both before you publish it.
+//
 // Nothing is published if the error is
 //   - a [*sse.FieldError]: the Type or ID would corrupt the stream, the Retry is
 //     negative, or a client could not send the ID back in a header, because it

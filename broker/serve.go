@@ -25,6 +25,8 @@ import (
 // while the Store fails, 500 if the ResponseWriter cannot flush, and what Topics
 // says. A Broker that shuts down or is closed answers 200, a reconnection time, and
 // the end, for browsers never come back from another status.
+//
+// Over HTTP/1.1 the response is not in chunks, and ends with its connection.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.serveTopics(w, r, func(r *http.Request) ([]string, error) {
 		topics, err := b.opts.Topics(r)

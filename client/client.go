@@ -71,8 +71,10 @@ type Options struct {
 	MinBackoff, MaxBackoff time.Duration
 
 	// MaxAttempts is how many attempts may fail in a row before the iteration
-	// ends with the error of the last one: 1 never tries again what failed.
-	// An attempt fails if it has no stream, or one that ends without an event
+	// ends with the error of the last one: 1 never tries again what failed. A
+	// stream that has brought an event has not failed, however it ends, and is
+	// followed by another attempt: for one request and no more, have Retryable
+	// return false. An attempt fails if it has no stream, or one that ends without an event
 	// before MaxBackoff has passed. One that Reconnect ends does not count. 0
 	// and less is no limit.
 	MaxAttempts int
@@ -104,7 +106,8 @@ type Options struct {
 
 	// OnRetry, if not nil, is called before each wait: with the error that
 	// ended the attempt, and how long the wait is. The error is io.EOF if the
-	// stream ended cleanly, io.ErrUnexpectedEOF if it ended inside a block,
+	// stream ended cleanly (without chunks, as a Broker's over HTTP/1.1, any end
+	// is a clean one), io.ErrUnexpectedEOF if it ended inside a block,
 	// [ErrIdle], [sse.ErrTooLong], a [*ResponseError] or what net/http returned.
 	OnRetry func(err error, delay time.Duration)
 

@@ -20,7 +20,8 @@ type Event struct {
 	// ID is the event's ID. When encoding, "" writes no id field, so that the
 	// client's last event ID stays what it is; [AppendID] can reset it. When
 	// decoding, ID is the last event ID of the stream: as in browsers, an event
-	// without an id field has the ID of the event before it.
+	// without an id field has the ID of the event before it: clear it before you
+	// send the event on, unless every event has one of its own.
 	ID string
 
 	// Type is the name under which browsers dispatch the event. "" is the
