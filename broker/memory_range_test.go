@@ -3,6 +3,8 @@ package broker_test
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -189,4 +191,38 @@ func TestRangeAllocatesNothingPerEvent(t *testing.T) {
 		})
 	}
 	assert.Equal(t, allocs(1), allocs(4096))
+}
+
+func TestAStoreThatShrinksKnowsItsCursorsStill(t *testing.T) {
+	s := broker.NewMemoryStore(&broker.MemoryOptions{MaxEvents: -1, MaxBytes: 1 << 20})
+	var ids []string
+	for i := range 2_000 {
+		id, err := s.Append(t.Context(), sse.Event{Data: strconv.Itoa(i)}, []string{""})
+		require.NoError(t, err)
+		ids = append(ids, id)
+	}
+	_, err := s.Append(t.Context(), sse.Event{Data: strings.Repeat("x", 1<<20-20<<10)}, []string{""}) // most have to go
+	require.NoError(t, err)
+	n := 0
+	for _, err := range s.Range(t.Context(), broker.Query{After: ids[len(ids)-3]}) {
+		require.NoError(t, err)
+		n++
+	}
+	assert.Equal(t, 3, n)
+}
+
+func TestTheNewestOfATopicIsFoundBehindMuchOfOthers(t *testing.T) {
+	s := broker.NewMemoryStore(nil)
+	topics := []string{"wanted"}
+	for i := range 3_000 {
+		_, err := s.Append(t.Context(), sse.Event{Data: strconv.Itoa(i)}, topics)
+		require.NoError(t, err)
+		topics = []string{"another"}
+	}
+	for ev, err := range s.Range(t.Context(), broker.Query{Topics: []string{"wanted"}, Newest: 1}) {
+		require.NoError(t, err)
+		assert.Equal(t, "0", ev.Data)
+	}
+	_, err := s.Append(t.Context(), sse.Event{}, topics) // no lock is held
+	require.NoError(t, err)
 }

@@ -104,7 +104,8 @@ func (s *Subscription) catchUpThrough(ctx context.Context, out outlet, through s
 	case resuming:
 		switch s.position {
 		case "":
-			// The Store gives no IDs, so there is nothing to go on from.
+			// There is nothing to go on from: the Store gives no IDs, or the cursor is
+			// none that an event can have, or the Store was never asked about it.
 			err = ErrGap
 		case through:
 		default:

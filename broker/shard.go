@@ -122,7 +122,7 @@ type shard struct {
 	newer map[string]struct{} // keys
 
 	// What is gathered until the next flush.
-	dirty  []*group             // those that have a batch, and some that had one
+	dirty  []*group             // those that have a batch
 	empty  batch                // the root of the tree, see batch
 	grown  []*batch             // those in the tree that have an extension
 	rests  map[[2]*batch]*batch // what since has returned, by its arguments; nil: nothing yet

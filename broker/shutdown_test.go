@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -287,4 +288,25 @@ func TestAServerShutsDownWithItsBroker(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAGapAtTheVeryEndIsToldByAShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &broker.Options{QueueSize: 1, Slow: broker.DropNewest})
+		until, served, down := make(chan struct{}), make(chan struct{}), make(chan error)
+		rec := httptest.NewRecorder()
+		go func() {
+			defer close(served)
+			b.ServeHTTP(&waiting{&telling{rec, func(time.Time) {}}, until}, get(t, "/"))
+		}()
+		synctest.Wait() // it is in its first write
+		publish(t, b, 1, 6)
+		synctest.Wait()
+		go func() { down <- b.Shutdown(t.Context()) }()
+		synctest.Wait()
+		close(until)
+		require.NoError(t, <-down)
+		<-served
+		assert.Regexp(t, `data: 1\n\nevent: gap\ndata: \n\nretry: \d+\n\n$`, rec.Body.String())
+	})
 }

@@ -96,7 +96,7 @@ func (st *stream) begin() error {
 	header := st.guard.ResponseWriter.Header()
 	if opts.Compress && offerGzip(header, st.r) {
 		st.gzip = new(gzipped)
-		writerOpts.Retry = 0 // see first
+		writerOpts.Retry = 0 // it has to be compressed as well: first writes it
 	}
 	if opts.Detach && canWriteSocket {
 		l, err := detach(&st.guard, st.r)
@@ -108,6 +108,7 @@ func (st *stream) begin() error {
 		}
 	}
 	unchunked := unchunk(header, st.r)
+	// For the header and the body of the request; from here on a page writes.
 	if _, err := sse.NewWriter(&st.guard, st.r.WithContext(st.ctx), writerOpts); err != nil {
 		// It is for another response now.
 		if st.gzip != nil {

@@ -285,3 +285,12 @@ func TestLinesInEveryOrderMeanWhatTheStandardSays(t *testing.T) {
 	}
 	check("", 4)
 }
+
+func TestACommentThatIsNotUTF8IsRepaired(t *testing.T) {
+	var comments []string
+	d := sse.NewDecoder(strings.NewReader(": a\xff\xc3(b\n\n"))
+	d.OnComment(func(text string) { comments = append(comments, text) })
+	_, err := d.Decode()
+	assert.Equal(t, io.EOF, err)
+	assert.Equal(t, []string{"a\uFFFD\uFFFD(b"}, comments)
+}
