@@ -227,7 +227,7 @@ func (s *Subscription) stretch() (topics []string, through string, next *epoch) 
 	defer s.b.order.Unlock()
 	c := s.changes.Load()
 	if c == nil {
-		return s.topics, "", nil
+		return slices.Clip(s.topics), "", nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

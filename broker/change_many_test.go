@@ -1,7 +1,9 @@
 package broker_test
 
 import (
+	"context"
 	"io"
+	"iter"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -206,5 +208,36 @@ func TestATopicThatIsAddedAgainBringsNothingFromBefore(t *testing.T) {
 		publish(t, b, 3, 3, "a")
 		publish(t, b, 4, 4, "c")
 		assert.Equal(t, []string{"2", "3", "4"}, take(t, sub, 3))
+	})
+}
+
+// An appending Store takes the slice of a query for its own.
+type appending struct {
+	broker.Store
+	ranged chan struct{} // received from before it appends
+}
+
+func (s *appending) Range(ctx context.Context, q broker.Query) iter.Seq2[sse.Event, error] {
+	s.ranged <- struct{}{}
+	s.ranged <- struct{}{}
+	_ = append(q.Topics, "*")
+	return s.Store.Range(ctx, q)
+}
+
+func TestTopicsThatAStoreAppendsToAreItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &appending{broker.NewMemoryStore(nil), make(chan struct{})}
+		b := newBroker(t, &broker.Options{Store: store})
+		id := publish(t, b, 1, 2, "a")[0]
+		sub := resume(t, b, id, "a", "b", "c", "b") // one is left of two, so there is room for another
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.Equal(t, []string{"2", "3"}, take(t, sub, 2)) })
+		<-store.ranged
+		require.NoError(t, sub.Add("d"))
+		<-store.ranged
+		synctest.Wait()
+		assert.Equal(t, []string{"a", "b", "c", "d"}, b.Subscribers()[0].Topics)
+		publish(t, b, 3, 3, "d")
+		wg.Wait()
 	})
 }

@@ -246,7 +246,10 @@ func (st *stream) guarded(f func() error) (err error) {
 
 // conclude ends a stream.
 func (b *Broker) conclude(st *stream, err error) {
-	_ = st.guarded(func() error { b.sayWhy(st, err); return nil })
+	if !st.concluded { // or a callback of sayWhy has called runtime.Goexit
+		st.concluded = true
+		_ = st.guarded(func() error { b.sayWhy(st, err); return nil })
+	}
 	st.sub.Close()
 	st.close()
 }

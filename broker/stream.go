@@ -31,10 +31,11 @@ type stream struct {
 	buf   *bytes.Buffer // written after that; nil when there is nothing, for an idle stream is to cost little
 	gzip  *gzipped      // nil: not compressed
 
-	ctx      context.Context // the request's values; the end of the request closes the subscription
-	r        *http.Request   // nil once detached, unless a Snapshot wants it
-	done     chan struct{}   // closed when the handler may return
-	panicked any             // what a callback has panicked with, for the handler to repeat; set before done is closed
+	ctx       context.Context // the request's values; the end of the request closes the subscription
+	r         *http.Request   // nil once detached, unless a Snapshot wants it
+	done      chan struct{}   // closed when the handler may return
+	concluded bool            // sayWhy was called
+	panicked  any             // what a callback has panicked with, for the handler to repeat; set before done is closed
 }
 
 // A stream must fit into the size class that begins at a cache line.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -166,19 +167,40 @@ func publishedID(t *testing.T, i int) string {
 	return publish(t, newBroker(t, nil), i, i)[0]
 }
 
-// A faulty handler of records panics.
-type faulty struct{ slog.Handler }
+// A faulty handler of records fails.
+type faulty struct {
+	slog.Handler
+	fail func()
+}
 
-func (faulty) Enabled(context.Context, slog.Level) bool  { return true }
-func (faulty) Handle(context.Context, slog.Record) error { panic("no place for records") }
+func (faulty) Enabled(context.Context, slog.Level) bool    { return true }
+func (f faulty) Handle(context.Context, slog.Record) error { f.fail(); return nil }
 
-func TestALoggerThatPanicsLeavesNoSubscriber(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBroker(t, &broker.Options{Logger: slog.New(faulty{slog.DiscardHandler})})
-		assert.Panics(t, func() { b.ServeHTTP(httptest.NewRecorder(), get(t, "/")) })
-		assert.Equal(t, 0, b.Stats().Subscribers)
-		assert.NoError(t, b.Shutdown(t.Context()))
-	})
+func TestALoggerThatFailsLeavesNoSubscriber(t *testing.T) {
+	for name, fail := range map[string]func(){
+		"panic":  func() { panic("no place for records") },
+		"Goexit": runtime.Goexit,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			calls := 0
+			b := newBroker(t, &broker.Options{Logger: slog.New(faulty{slog.DiscardHandler, func() {
+				if calls++; calls > 100 {
+					select {} // or it would never end
+				}
+				fail()
+			}})})
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				defer func() { recover() }()
+				b.ServeHTTP(httptest.NewRecorder(), get(t, "/"))
+			}()
+			<-ended
+			synctest.Wait()
+			assert.Equal(t, 0, b.Stats().Subscribers, name)
+			assert.NoError(t, b.Shutdown(t.Context()), name)
+		})
+	}
 }
 
 // records is a place for records, without their times.

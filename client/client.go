@@ -71,12 +71,12 @@ type Options struct {
 	MinBackoff, MaxBackoff time.Duration
 
 	// MaxAttempts is how many attempts may fail in a row before the iteration
-	// ends with the error of the last one: 1 never tries again what failed. A
-	// stream that has brought an event has not failed, however it ends, and is
-	// followed by another attempt: for one request and no more, have Retryable
-	// return false. An attempt fails if it has no stream, or one that ends without an event
-	// before MaxBackoff has passed. One that Reconnect ends does not count. 0
-	// and less is no limit.
+	// ends with the error of the last one: 1 never tries again what failed. An
+	// attempt fails if it has no stream, or one that ends without an event
+	// before MaxBackoff has passed. A stream that has brought an event has not
+	// failed, however it ends, and is followed by another attempt: for one
+	// request and no more, have Retryable return false. An attempt that
+	// Reconnect ends does not count. 0 and less is no limit.
 	MaxAttempts int
 
 	// IdleTimeout is how long the server may be silent before the connection
@@ -262,8 +262,8 @@ func (c *Client) LastEventID() string { return c.lastEventID.get() }
 // open another at once. There is no wait in between, whatever the server asked
 // for, no call of OnRetry, and no failed attempt to count. Events that were
 // received but not handed over yet are dropped; the new connection resumes
-// before them. Over HTTP/2 a connection that other requests use stays open, and
-// may carry the new stream as well.
+// before them. Over HTTP/2 what is dropped is the stream: the new one may be on the
+// same connection, but then no further one is.
 //
 // Reconnect does not wait for the new connection. Several calls for the same
 // connection count as one. While no loop ranges over Events it does nothing.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,7 +113,7 @@ func lossyTransport(p *peer) (_ *http.Transport, die func()) {
 func TestAnHTTP2ConnectionThatIsSilentIsNotUsedAgain(t *testing.T) {
 	for _, clients := range []int{1, 5} {
 		synctest.Test(t, func(t *testing.T) {
-			p := serveAt(t, &ssetest.ServerOptions{Protocol: ssetest.H2C}, open("data: 1\n\n"))
+			p := serveAt(t, &ssetest.ServerOptions{Protocol: ssetest.H2C}, slices.Repeat([]http.HandlerFunc{open("data: 1\n\n")}, 2*clients)...)
 			transport, die := lossyTransport(p)
 			defer transport.CloseIdleConnections()
 			start := time.Now()
@@ -128,6 +129,7 @@ func TestAnHTTP2ConnectionThatIsSilentIsNotUsedAgain(t *testing.T) {
 							break
 						}
 					}
+					assert.Equal(t, 2, n)
 				})
 			}
 			synctest.Wait()
@@ -138,9 +140,9 @@ func TestAnHTTP2ConnectionThatIsSilentIsNotUsedAgain(t *testing.T) {
 	}
 }
 
-func TestReconnectOpensAnotherConnectionOverHTTP2(t *testing.T) {
+func TestReconnectLeavesAnHTTP2ConnectionTheSecondTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := serveAt(t, &ssetest.ServerOptions{Protocol: ssetest.H2C}, open("data: 1\n\n"), open("data: 2\n\n"))
+		p := serveAt(t, &ssetest.ServerOptions{Protocol: ssetest.H2C}, open("data: 1\n\n"), open("data: 2\n\n"), open("data: 3\n\n"))
 		transport := p.NewTransport()
 		dial, dials := transport.DialContext, new(atomic.Int32)
 		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -149,11 +151,12 @@ func TestReconnectOpensAnotherConnectionOverHTTP2(t *testing.T) {
 		}
 		c, n := p.client(client.Options{HTTPClient: &http.Client{Transport: transport}}), 0
 		for range c.Events(t.Context()) {
-			if n++; n == 2 {
+			if n++; n == 3 {
 				break
 			}
 			c.Reconnect()
 		}
+		assert.Equal(t, 3, n)
 		assert.EqualValues(t, 2, dials.Load())
 	})
 }

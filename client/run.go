@@ -38,8 +38,7 @@ type run struct {
 	yield       func(sse.Event, error) bool
 	backoff     backoff
 	failed      int    // attempts in a row
-	idle        bool   // the last attempt ended with ErrIdle
-	dropped     bool   // the last turn was ended by Reconnect
+	leaves      bool   // the last attempt ended with ErrIdle, or its turn by Reconnect
 	http2       bool   // the last response came over HTTP/2
 	lastEventID string // what client.lastEventID is
 }
@@ -67,9 +66,8 @@ func (r *run) turn() error {
 	c.drop = drop
 	c.mu.Unlock()
 
-	r.leaveConnection()
 	a := r.attempt(turn)
-	r.idle, r.dropped = a.err == ErrIdle, turn.Err() != nil
+	r.leaves = a.err == ErrIdle || turn.Err() != nil
 	switch {
 	case a.err == errOver:
 		return errOver
@@ -106,18 +104,9 @@ func (r *run) turn() error {
 	select {
 	case <-timer.C:
 	case <-turn.Done():
-		r.dropped = true
+		r.leaves = true
 	}
 	return nil
-}
-
-// leaveConnection has the next attempt use another connection than the last if
-// that was silent, or if Reconnect has ended the turn. Over HTTP/2 it stays open
-// for other requests, the next attempt among them, when a stream is cancelled.
-func (r *run) leaveConnection() {
-	if r.idle || r.dropped {
-		r.client.http.CloseIdleConnections() // those with other streams are not idle: see attempt
-	}
 }
 
 // attempt sends one request and, if a stream comes back, yields its events.
@@ -129,10 +118,11 @@ func (r *run) attempt(turn context.Context) attempt {
 	if err != nil {
 		return attempt{err: err, final: true}
 	}
-	if r.idle && r.http2 {
-		// No request after this one gets the connection, if that is it again.
-		req.Close = true
-	}
+	// Over HTTP/2 the connection stays open for others when a stream is cancelled, also
+	// if it is dead. This attempt may get it again, but it is the last to: otherwise
+	// only closing all that is idle would help, which can break requests that have
+	// nothing to do with it.
+	req.Close = req.Close || r.leaves && r.http2
 	w := newWatch(c.opts.IdleTimeout, func() { cancel(ErrIdle) })
 	defer w.disarm()
 

@@ -85,8 +85,8 @@ type Writer struct {
 //
 // If neither w nor what its Unwrap methods lead to can flush, the error wraps
 // [http.ErrNotSupported]. After this error and ErrBody w and its header are as they
-// were: the handler can still answer with a status of its own. After any other,
-// such as the cause of the end of r's context, the response may have begun.
+// were: the handler can still answer with a status of its own, after ErrBody within
+// WriteTimeout. After any other, such as the cause of the end of r's context, the response may have begun.
 //
 // To HEAD the header is all the response. Every method of the Writer returns
 // [http.ErrBodyNotAllowed] then, so that the handler returns, as it does when a

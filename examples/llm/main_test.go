@@ -57,6 +57,7 @@ func TestAnAnswerComesTokenByTokenAndEndsWithDONE(t *testing.T) {
 		assert.Equal(t, fmt.Sprintf(wisdom, "why?"), text)
 		assert.Equal(t, []string{`{"choices":[{"delta":{},"finish_reason":"stop"}]}`, "[DONE]"}, last[len(last)-2:])
 		server.Close()
+		synctest.Wait() // for the handler's last word
 		assert.Equal(t, fmt.Sprintf("Answered with %d tokens.\n", tokens), journal.String())
 	})
 }
