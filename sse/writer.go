@@ -93,8 +93,8 @@ type Writer struct {
 // client goes, and the header is sent. Waiting for events, it would keep the
 // connection from the client's next request.
 func NewWriter(w http.ResponseWriter, r *http.Request, opts *WriterOptions) (*Writer, error) {
-	if inner, ok := canFlush(w); !ok {
-		return nil, fmt.Errorf("sse: cannot stream to a %T, which has neither Flush nor Unwrap: %w", inner, http.ErrNotSupported)
+	if last, ok := canFlush(w); !ok {
+		return nil, fmt.Errorf("sse: cannot stream to a %T, which has neither Flush nor Unwrap: %w", last, http.ErrNotSupported)
 	}
 	var o WriterOptions
 	if opts != nil {
@@ -182,8 +182,9 @@ func SetHeader(h http.Header) {
 }
 
 // canFlush reports whether [http.ResponseController.Flush] finds something to
-// call. Trying it out would send the header.
-func canFlush(w http.ResponseWriter) (innermost http.ResponseWriter, ok bool) {
+// call, and returns the writer that it found or, if none can, the last it came to.
+// Trying it out would send the header.
+func canFlush(w http.ResponseWriter) (last http.ResponseWriter, ok bool) {
 	for {
 		switch t := w.(type) {
 		case interface{ FlushError() error }, http.Flusher:
