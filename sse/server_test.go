@@ -321,6 +321,7 @@ func TestTheRestOfABodyIsReadAndTheEndOfItsClientNoticed(t *testing.T) {
 					return
 				}
 				assert.Equal(t, 200, resp.StatusCode)
+				synctest.Wait() // until it waits in SendAll: a flush may see the end before the context does
 				resp.Body.Close()
 				assert.ErrorIs(t, <-ended, context.Canceled)
 			})
