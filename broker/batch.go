@@ -56,7 +56,7 @@ func (s *shard) since(b, past *batch) *batch {
 	if b == past {
 		return nil
 	}
-	if made := s.rests[[2]*batch{b, past}]; made != nil {
+	if made := s.remainders[[2]*batch{b, past}]; made != nil {
 		return made
 	}
 	rest := s.since(b.parent, past)
@@ -65,10 +65,10 @@ func (s *shard) since(b, past *batch) *batch {
 	}
 	next := rest.with(b.frame)
 	rest.next = nil // or a queue that holds the shorter one would hold the longer
-	if s.rests == nil {
-		s.rests = make(map[[2]*batch]*batch)
+	if s.remainders == nil {
+		s.remainders = make(map[[2]*batch]*batch)
 	}
-	s.rests[[2]*batch{b, past}] = next
+	s.remainders[[2]*batch{b, past}] = next
 	return next
 }
 

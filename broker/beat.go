@@ -68,7 +68,7 @@ func (s *shard) beatOne(r *registration, mark *batch) {
 	}
 	r.queue = nil // an idle subscriber needs none
 	if mark != comment {
-		sub.position, sub.handed = mark.frame.event.ID, mark.frame.event.ID
+		sub.moveTo(mark.frame.event.ID)
 	}
 	s.writeBytes(r, mark)
 }

@@ -91,7 +91,7 @@ type interest struct {
 type counters struct {
 	published, dropped, caughtUp, disconnected, gaps, conflated atomic.Uint64
 
-	rest tally // of subscriptions that have never been with a shard
+	elsewhere tally // of subscriptions that have never been with a shard
 }
 
 // A tally counts what subscribers get. Each shard has one for its own: to count
@@ -171,7 +171,7 @@ func (b *Broker) Stats() Stats {
 	for _, s := range b.shards {
 		sum.add(&s.tally)
 	}
-	sum.add(&b.stats.rest)
+	sum.add(&b.stats.elsewhere)
 	return Stats{
 		Subscribers:  subscribers,
 		Published:    b.stats.published.Load(),

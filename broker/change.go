@@ -195,7 +195,7 @@ func (s *Subscription) settleLocked() {
 	defer c.mu.Unlock()
 	for len(c.epochs) > 1 && c.epochs[1].count.Load() <= s.seen {
 		if c.epochs[1].count.Load() == s.seen {
-			s.moveTo(s.b.beginning(c.epochs[1]))
+			s.passOver(s.b.beginning(c.epochs[1]))
 		}
 		c.epochs = c.epochs[1:]
 	}
@@ -213,10 +213,10 @@ func (b *Broker) beginning(e *epoch) string {
 	return e.after
 }
 
-// moveTo says that everything up to id is done.
-func (s *Subscription) moveTo(id string) {
-	if id != "" && !s.isBehind(id) {
-		s.position, s.handed = id, id
+// passOver notes that everything up to id is done, if it is not yet.
+func (s *Subscription) passOver(id string) {
+	if !s.isBehind(id) {
+		s.moveTo(id)
 	}
 }
 
@@ -240,7 +240,7 @@ func (s *Subscription) stretch() (topics []string, through string, next *epoch) 
 // endStretch goes on with the next one, unless a Remove has made it one with this
 // meanwhile.
 func (s *Subscription) endStretch(through string, next *epoch) {
-	s.moveTo(through)
+	s.passOver(through)
 	c := s.changes.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -273,29 +273,4 @@ func (s *shard) change(r *registration, added, removed []string, e *epoch) {
 	for _, t := range added {
 		s.list(g, t)
 	}
-}
-
-// without returns a copy of topics without those that were removed.
-func without(topics, removed []string) []string {
-	return slices.DeleteFunc(slices.Clone(topics), among(removed, len(topics)))
-}
-
-// both returns what is in topics, of which there is at least one, and in all.
-func both(topics, all []string) []string {
-	isOne := among(all, len(topics))
-	return slices.DeleteFunc(distinct(topics), func(t string) bool { return !isOne(t) })
-}
-
-// among returns a function that reports whether a topic is one of topics, which
-// may be thousands. It will be called about so many times.
-func among(topics []string, calls int) func(topic string) bool {
-	const few = 8 // up to which comparing them all is faster than hashing
-	if min(len(topics), calls) <= few {
-		return func(t string) bool { return slices.Contains(topics, t) }
-	}
-	set := make(map[string]bool, len(topics))
-	for _, t := range topics {
-		set[t] = true
-	}
-	return func(t string) bool { return set[t] }
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/fanfare-go/fanfare/sse"
 )
@@ -34,34 +33,6 @@ func offerGzip(h http.Header, r *http.Request) bool {
 	}
 	h.Set("Content-Encoding", "gzip")
 	return true
-}
-
-// acceptsGzip reports whether the values of Accept-Encoding ask for gzip.
-// Without any, a client may get everything, but those that can decompress say
-// so.
-//
-// RFC 9110, 12.5.3: "The asterisk "*" symbol in an Accept-Encoding field matches
-// any available content coding not explicitly listed in the field."
-func acceptsGzip(values []string) bool {
-	const unlisted = -1
-	gzip, others, identity := float64(unlisted), float64(unlisted), float64(unlisted)
-	for _, value := range values {
-		for part := range strings.SplitSeq(value, ",") {
-			name, params, _ := strings.Cut(part, ";")
-			switch strings.ToLower(strings.TrimSpace(name)) {
-			case "gzip", "x-gzip":
-				gzip = max(gzip, weight(params))
-			case "*":
-				others = weight(params)
-			case "identity":
-				identity = weight(params)
-			}
-		}
-	}
-	if gzip == unlisted {
-		gzip = others
-	}
-	return gzip > 0 && gzip >= identity
 }
 
 // first writes what comes before everything else.

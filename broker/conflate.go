@@ -48,7 +48,7 @@ func (s *shard) conflate(r *registration, b *batch) {
 			continue
 		}
 		if r.first == 0 && it.batch.events > 0 {
-			r.first = r.taken.Load() + uint64(it.batch.size)
+			r.first = r.bytesOut.Load() + uint64(it.batch.size)
 		}
 		r.queue <- it // there is room, and nobody else sends
 	}

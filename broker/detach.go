@@ -23,7 +23,7 @@ type line struct {
 	guard *guard
 
 	// Owned by whoever owns the socket.
-	rest []byte // what the shard could not write
+	left []byte // what the shard could not write
 	err  error  // final: of a write
 
 	ignored int          // bytes that the other end has sent; of whoever watches
@@ -74,12 +74,12 @@ func detach(g *guard, r *http.Request) (*line, error) {
 
 // Write writes p after what the shard left.
 func (l *line) Write(p []byte, now time.Duration) error {
-	for _, data := range [][]byte{l.rest, p} {
+	for _, data := range [][]byte{l.left, p} {
 		if l.err == nil {
 			l.err = l.guard.write(l.conn, data, now)
 		}
 	}
-	l.rest = nil
+	l.left = nil
 	if l.err == nil {
 		l.err = l.guard.disarm()
 	}
@@ -141,7 +141,7 @@ func (l *line) watch(s *Subscription) {
 // gone closes s, as the other end of its line has gone.
 func (s *Subscription) gone() {
 	s.close(endClient)
-	s.out.guard.cut()
+	s.stream.guard.cut()
 }
 
 // release is called by each user of l as it ends.

@@ -20,9 +20,7 @@ func (s *shard) release(r *registration) {
 // write writes b to r's socket.
 func (s *shard) write(r *registration, b *batch) {
 	sub := r.sub
-	if id := b.frame.event.ID; id != "" {
-		sub.position, sub.handed = id, id
-	}
+	sub.moveTo(b.frame.event.ID)
 	sub.seen = r.count
 	if r.queue != nil {
 		r.queue = nil // an idle subscriber needs none
@@ -39,7 +37,7 @@ func (s *shard) writeBytes(r *registration, b *batch) (ok bool) {
 	b.ready()
 	l := r.sub.line
 	r.sub.wrote = s.now.Sub(s.born)
-	p := r.sub.out.bytes(b)
+	p := r.sub.stream.bytes(b)
 	n, err := l.tryWrite(&s.socket, p)
 	if err != nil {
 		s.bytes += uint64(n)
@@ -49,7 +47,7 @@ func (s *shard) writeBytes(r *registration, b *batch) (ok bool) {
 	}
 	s.bytes += uint64(len(p)) // with what is left to somebody else
 	if n < len(p) {
-		l.rest = p[n:]
+		l.left = p[n:]
 		s.release(r)
 	}
 	if !s.writes {

@@ -92,11 +92,11 @@ func (l *loop) wait(ctx context.Context, s *Subscription, reg *registration) (it
 		s.seen = it.n
 		several := b.parent != nil
 		for ; b.parent != nil; b = b.parent {
-			s.rest = append(s.rest, b.frame)
+			s.laidOut = append(s.laidOut, b.frame)
 		}
 		for f := b.frame; ; f = s.pop() {
 			if s.closed.Load() || ctx.Err() != nil || s.changes.Load() != nil || s.isBehind(f.event.ID) {
-				s.rest = append(s.rest, f)
+				s.laidOut = append(s.laidOut, f)
 				return item{}, true, nil
 			}
 			reg.leave(1, len(f.data))
@@ -104,7 +104,7 @@ func (l *loop) wait(ctx context.Context, s *Subscription, reg *registration) (it
 			if !yield(f.event, nil) {
 				return item{}, true, errBreak
 			}
-			if !several || len(s.rest) == 0 { // to look there is one thing more to fetch
+			if !several || len(s.laidOut) == 0 { // to look there is one thing more to fetch
 				break
 			}
 		}
@@ -122,7 +122,7 @@ func (l *loop) wait(ctx context.Context, s *Subscription, reg *registration) (it
 // take hands out the item that is held, if there is one. A loop over Events may
 // break at any event, and then come back for the rest.
 func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) error {
-	for s.held.batch != nil || len(s.rest) > 0 {
+	for s.held.batch != nil || len(s.laidOut) > 0 {
 		// The queue and the end may have been ready together: the end comes
 		// first, and the item stays.
 		if s.closed.Load() {
@@ -132,7 +132,7 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 			return context.Cause(ctx)
 		}
 		var err error
-		if last := len(s.rest) - 1; last >= 0 {
+		if last := len(s.laidOut) - 1; last >= 0 {
 			err = s.handFrame(out, reg, s.pop(), s.seen-uint64(last))
 		} else {
 			err = s.takeBatch(ctx, out, reg)
@@ -146,10 +146,10 @@ func (s *Subscription) take(ctx context.Context, out outlet, reg *registration) 
 
 // pop takes the next frame out of rest, which is not empty.
 func (s *Subscription) pop() *frame {
-	last := len(s.rest) - 1
-	f := s.rest[last]
-	s.rest[last] = nil
-	s.rest = s.rest[:last]
+	last := len(s.laidOut) - 1
+	f := s.laidOut[last]
+	s.laidOut[last] = nil
+	s.laidOut = s.laidOut[:last]
 	return f
 }
 
@@ -175,16 +175,14 @@ func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registrat
 		case id == "" || id == s.handed || s.isBehind(id):
 			return nil
 		}
-		s.position, s.handed = id, id
+		s.moveTo(id)
 		return out.mark(id)
 	}
 	if !s.ahead {
 		if ok, err := out.blocks(b); ok {
 			reg.leave(b.events, b.size)
 			s.delivered += uint64(b.events)
-			if id != "" {
-				s.position, s.handed = id, id
-			}
+			s.moveTo(id)
 			return err
 		}
 	}
@@ -192,7 +190,7 @@ func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registrat
 		return s.handFrame(out, reg, b.frame, s.seen)
 	}
 	for ; b != nil; b = b.parent {
-		s.rest = append(s.rest, b.frame)
+		s.laidOut = append(s.laidOut, b.frame)
 	}
 	return nil
 }
@@ -216,11 +214,17 @@ func (s *Subscription) hand(out outlet, ev sse.Event) error {
 	return out.event(ev)
 }
 
-// passed notes that the event with this ID is handed out.
-func (s *Subscription) passed(id string) {
+// moveTo notes that everything up to id is done. "" is the ID of an event without
+// one, after which the cursor is what it was.
+func (s *Subscription) moveTo(id string) {
 	if id != "" {
 		s.position, s.handed = id, id
 	}
+}
+
+// passed notes that the event with this ID is handed out.
+func (s *Subscription) passed(id string) {
+	s.moveTo(id)
 	s.delivered++
 	s.ahead, s.told = false, false
 }

@@ -10,6 +10,32 @@ import (
 // errEnded has the topics of a request asked for again, see End.
 var errEnded = errors.New("broker: subscribers were ended meanwhile")
 
+// ending says who closed a subscription.
+type ending uint8
+
+const (
+	endClosed ending = iota // Subscription.Close, or its own end
+	endClient
+	endBroker
+	endAge
+	endAsked
+)
+
+func (e ending) String() string {
+	switch e {
+	case endClient:
+		return "the client is gone"
+	case endBroker:
+		return "the broker is closed"
+	case endAge:
+		return "old enough"
+	case endAsked:
+		return "ended by the application"
+	default:
+		return "the broker shuts down"
+	}
+}
+
 // End ends the subscribers for which match is true, in process and over HTTP,
 // for instance those of a user who has logged out, and returns how many those
 // were. What is queued for them is discarded. A loop over

@@ -152,7 +152,7 @@ func (w *worker) next() (e *errand, ok bool) {
 }
 
 func (w *worker) do(e *errand) {
-	w.watch(e)
+	w.supervise(e)
 	w.now = time.Since(w.born)
 	w.yields.begin(w.now)
 	for {
@@ -178,11 +178,11 @@ func (w *worker) do(e *errand) {
 		}
 	}
 	w.yields.end(w.now)
-	w.watch(nil)
+	w.supervise(nil)
 }
 
-// watch has check called once in a while as long as w is on e; nil: no more.
-func (w *worker) watch(e *errand) {
+// supervise has check called once in a while as long as w is on e; nil: no more.
+func (w *worker) supervise(e *errand) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.errand, w.seen = e, w.turns.Load()

@@ -7,32 +7,6 @@ import (
 	"time"
 )
 
-// ending says who closed a subscription.
-type ending uint8
-
-const (
-	endClosed ending = iota // Subscription.Close, or its own end
-	endClient
-	endBroker
-	endAge
-	endAsked
-)
-
-func (e ending) String() string {
-	switch e {
-	case endClient:
-		return "the client is gone"
-	case endBroker:
-		return "the broker is closed"
-	case endAge:
-		return "old enough"
-	case endAsked:
-		return "ended by the application"
-	default:
-		return "the broker shuts down"
-	}
-}
-
 // logBegin and the others that follow are called by goroutines of the
 // subscriber, not by workers: a Logger may take its time.
 func (st *stream) logBegin() {

@@ -206,19 +206,6 @@ func (b *Broker) bind(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// distinct returns a copy of topics without repetitions, or the default topic.
-func distinct(topics []string) []string {
-	if len(topics) == 0 {
-		return []string{""}
-	}
-	topics = slices.Clone(topics)
-	if len(topics) > 1 {
-		slices.Sort(topics)
-		topics = slices.Compact(topics)
-	}
-	return topics
-}
-
 // maxIDSize is how long an ID may be to be published. Common servers and
 // proxies take header lines of 8 KiB.
 const maxIDSize = 4096

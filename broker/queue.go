@@ -51,7 +51,7 @@ func (s *shard) flush() {
 	clear(s.grown)
 	s.grown = s.grown[:0]
 	s.empty, s.newest, s.frames = batch{}, nil, 0
-	s.rests = nil // a map that was large once would take its time to clear
+	s.remainders = nil // a map that was large once would take its time to clear
 	s.account()
 	s.setPatience()
 }
@@ -107,7 +107,7 @@ func (s *shard) give(r *registration, b *batch) {
 			return
 		}
 	}
-	direct := r.isParked() && r.sub.direct && r.sub.out.takes(b)
+	direct := r.isParked() && r.sub.direct && r.sub.stream.takes(b)
 	if s.single && b.parent != nil && !direct {
 		if s.give(r, b.parent); r.group == nil {
 			return // it was dropped
@@ -156,7 +156,7 @@ func (s *shard) push(r *registration, b *batch) {
 	case s.slow != DropNewest:
 		r.behind = true
 		s.drop(r)
-	case r.isDone():
+	case r.isIdle():
 		// All that was in the way has been taken since, and whoever took it may have
 		// looked at missed before.
 		s.put(r, item{newMark(""), r.count})
@@ -186,13 +186,13 @@ func (s *shard) put(r *registration, it item) {
 	b := it.batch
 	b.ready()
 	if r.isEmpty() {
-		r.first = r.sent + uint64(b.first)
+		r.first = r.bytesIn + uint64(b.first)
 	}
-	if r.took.Load() == r.put { // what was taken and not handed out waits as well
+	if r.eventsOut.Load() == r.eventsIn { // what was taken and not handed out waits as well
 		r.since = s.now.Sub(s.born)
 	}
-	r.put += uint64(b.events)
-	r.sent += uint64(b.size)
+	r.eventsIn += uint64(b.events)
+	r.bytesIn += uint64(b.size)
 	s.post(r, it)
 }
 
@@ -205,8 +205,8 @@ func (s *shard) fits(r *registration, b *batch) bool {
 	if r.isEmpty() {
 		return true // no batch is larger than a queue, but for its first event
 	}
-	events := int(r.put - r.took.Load())
-	beyond := int(r.sent - max(r.first, r.taken.Load()))
+	events := int(r.eventsIn - r.eventsOut.Load())
+	beyond := int(r.bytesIn - max(r.first, r.bytesOut.Load()))
 	return events+b.events <= s.queueSize && beyond+b.size <= s.queueBytes
 }
 
@@ -214,13 +214,13 @@ func (s *shard) fits(r *registration, b *batch) bool {
 // after it took it: the length of the queue is ahead of the count. The count
 // knows that a mark is no event.
 func (r *registration) isEmpty() bool {
-	return len(r.queue) == 0 || r.took.Load() == r.put
+	return len(r.queue) == 0 || r.eventsOut.Load() == r.eventsIn
 }
 
 // leave counts events that have left the queue.
 func (r *registration) leave(events, bytes int) {
-	r.took.Add(uint64(events))
-	r.taken.Add(uint64(bytes))
+	r.eventsOut.Add(uint64(events))
+	r.bytesOut.Add(uint64(bytes))
 }
 
 // mark queues a mark for one registration, behind what has been delivered to
@@ -232,14 +232,14 @@ func (s *shard) mark(o op) {
 		return
 	}
 	s.emitEarly(r)
-	if r.group != nil && r.isDone() {
+	if r.group != nil && r.isIdle() {
 		s.put(r, item{o.mark, r.count})
 	}
 }
 
-// isDone reports whether nothing is queued, and nothing that was is still on its
+// isIdle reports whether nothing is queued, and nothing that was is still on its
 // way to the subscriber.
-func (r *registration) isDone() bool { return len(r.queue) == 0 && r.took.Load() == r.put }
+func (r *registration) isIdle() bool { return len(r.queue) == 0 && r.eventsOut.Load() == r.eventsIn }
 
 // gap tells every registration that events are missing which nobody here has
 // seen: it counts one that is not there. Whoever gets a Snapshot after a gap has to
@@ -273,7 +273,7 @@ func (s *shard) gap(o op) {
 		// Behind events there is no mark: what is dropped behind that
 		// would be a gap of its own, though it is the same hole.
 		r.missed.Store(r.count)
-		if r.isDone() {
+		if r.isIdle() {
 			s.put(r, item{o.mark, r.count})
 		}
 	}

@@ -13,7 +13,7 @@ func (b *Broker) registerLocked(s *Subscription) {
 	r := &registration{
 		sub:       s,
 		shard:     slices.MinFunc(b.shards, func(x, y *shard) int { return x.load - y.load }),
-		waits:     s.out == nil,
+		waits:     s.stream == nil,
 		conflates: b.opts.Slow == Conflate,
 	}
 	if r.waits {

@@ -219,7 +219,7 @@ func (s *Subscription) present(ctx context.Context, out outlet, through string) 
 			return ok, err
 		}
 	}
-	s.owed = true
+	s.primes = true
 	return ok, s.arrive(out, through)
 }
 
@@ -228,8 +228,8 @@ func (s *Subscription) arrive(out outlet, through string) error {
 	if s.stage == resuming && s.handed == "" {
 		s.handed = s.position // the Store knows it: the subscriber's own cursor
 	}
-	mark := s.owed || s.stage == lost && s.position == ""
-	s.stage, s.owed, s.told = live, false, false
+	mark := s.primes || s.stage == lost && s.position == ""
+	s.stage, s.primes, s.told = live, false, false
 	if through == "" || s.isBehind(through) {
 		s.ahead = through != s.handed
 		return nil
@@ -260,14 +260,14 @@ func pause(ctx context.Context, out outlet, d time.Duration) error {
 		if left <= 0 {
 			return nil
 		}
-		timer := time.NewTimer(min(left, out.rest()))
+		timer := time.NewTimer(min(left, out.untilBeat()))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
 			return context.Cause(ctx)
 		}
-		if out.rest() == 0 {
+		if out.untilBeat() == 0 {
 			if err := out.beat(); err != nil {
 				return err
 			}

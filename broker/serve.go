@@ -197,8 +197,8 @@ func (b *Broker) perform(t task) {
 // subscriber again.
 func (s *Subscription) resume(err error) {
 	began := time.Now()
-	if err = s.out.serve(err); err != errParked {
-		s.b.conclude(s.out, err)
+	if err = s.stream.serve(err); err != errParked {
+		s.b.conclude(s.stream, err)
 	} else {
 		s.repay(time.Since(began))
 	}
@@ -207,7 +207,7 @@ func (s *Subscription) resume(err error) {
 // turn writes what has come for r, and leaves all that is not just that to a
 // goroutine of the subscriber's own. w calls it.
 func (s *Subscription) turn(r *registration, w *worker) {
-	if err := s.out.turn(r, w); err != errParked {
+	if err := s.stream.turn(r, w); err != errParked {
 		s.spawn(err)
 	}
 }

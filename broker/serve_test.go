@@ -122,6 +122,7 @@ func TestWhatAcceptsAnEventStreamGetsOne(t *testing.T) {
 			{"text/*;q=0, text/event-stream"},
 			{"application/json, */*; q=0.01"},
 			{" ", ""},
+			{", ,\t"},
 			{"application/json,  text/event-stream"},
 			{"text/event-stream;q=0, text/event-stream;level=1"},
 			{"text/event-stream, text/event-stream;q=0"},

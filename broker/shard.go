@@ -45,23 +45,23 @@ type registration struct {
 	sub   *Subscription
 
 	// Owned by the shard.
-	past  *batch        // the part of the group's batch that it must not get: it has it already, or joined later; nil: none
-	count uint64        // item.n of the newest event, but for those in the group's batch
-	put   uint64        // events that were queued
-	sent  uint64        // their bytes
-	first uint64        // sent as it was right after the queue was last found empty: that event is free of QueueBytes
-	since time.Duration // when the queue was last empty no longer, counted from Broker.born
-	group *group        // nil once the registration has ended
-	place int           // in group.regs
+	past     *batch        // the part of the group's batch that it must not get: it has it already, or joined later; nil: none
+	count    uint64        // item.n of the newest event, but for those in the group's batch
+	eventsIn uint64        // events that were queued
+	bytesIn  uint64        // their bytes
+	first    uint64        // bytesIn as it was right after the queue was last found empty: that event is free of QueueBytes
+	since    time.Duration // when the queue was last empty no longer, counted from Broker.born
+	group    *group        // nil once the registration has ended
+	place    int           // in group.regs
 
 	waits     bool // somebody may wait for the queue: a loop over Events; without: see turn.go
 	conflates bool // the slow policy is Conflate
 	behind    bool // the queue was full: the subscriber has to catch up, or end; set before the queue is closed
 	gapped    bool // the same for a gap: the subscriber asks the Store, and gets a Snapshot
 
-	took   atomic.Uint64 // events that have left the queue
-	taken  atomic.Uint64 // their bytes
-	missed atomic.Uint64 // item.n of the newest event that was dropped instead of queued
+	eventsOut atomic.Uint64 // events that have left the queue
+	bytesOut  atomic.Uint64 // their bytes
+	missed    atomic.Uint64 // item.n of the newest event that was dropped instead of queued
 
 	// Under Conflate, held while an item is taken. A shard takes it for as long as
 	// it looks through one queue.
@@ -122,13 +122,13 @@ type shard struct {
 	newer map[string]struct{} // keys
 
 	// What is gathered until the next flush.
-	dirty  []*group             // those that have a batch
-	empty  batch                // the root of the tree, see batch
-	grown  []*batch             // those in the tree that have an extension
-	rests  map[[2]*batch]*batch // what since has returned, by its arguments; nil: nothing yet
-	frames int
-	newest *frame      // the newest of the frames
-	due    *time.Timer // fires when the interval is over
+	dirty      []*group             // those that have a batch
+	empty      batch                // the root of the tree, see batch
+	grown      []*batch             // those in the tree that have an extension
+	remainders map[[2]*batch]*batch // what since has returned, by its arguments; nil: nothing yet
+	frames     int
+	newest     *frame      // the newest of the frames
+	due        *time.Timer // fires when the interval is over
 
 	work     time.Duration // what others were given to do by the last flush, roughly, see more
 	patience int           // how often more may look at the inbox before the next flush

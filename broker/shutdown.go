@@ -143,7 +143,7 @@ func (b *Broker) Close() error {
 		s.closeLocked(endBroker)
 	}
 	for s := range b.leaving {
-		cuts = append(cuts, &s.out.guard)
+		cuts = append(cuts, &s.stream.guard)
 	}
 	b.order.Unlock()
 	for _, g := range cuts {

@@ -62,7 +62,7 @@ func (b *Broker) newStream(w http.ResponseWriter, r *http.Request, topics []stri
 		r:    r,
 		done: make(chan struct{}),
 	}
-	st.sub.out = st
+	st.sub.stream = st
 	return st
 }
 
@@ -281,9 +281,9 @@ func (st *stream) clock() time.Duration {
 	return st.sub.b.age()
 }
 
-// rest returns how long it is until a heartbeat is due, or ages if there is to
+// untilBeat returns how long it is until a heartbeat is due, or ages if there is to
 // be none.
-func (st *stream) rest() time.Duration {
+func (st *stream) untilBeat() time.Duration {
 	if d := st.sub.b.opts.Heartbeat; d > 0 {
 		return max(d-(st.sub.b.age()-st.sub.wrote), 0)
 	}

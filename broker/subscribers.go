@@ -133,8 +133,8 @@ func (s *shard) report(part []report) {
 		if r == nil || r.shard != s {
 			continue
 		}
-		took, taken := r.took.Load(), r.taken.Load()
-		p.Queued, p.QueuedBytes = int(r.put-took), int(r.sent-taken)
+		events, bytes := r.eventsOut.Load(), r.bytesOut.Load()
+		p.Queued, p.QueuedBytes = int(r.eventsIn-events), int(r.bytesIn-bytes)
 		if p.Queued > 0 {
 			p.Lag = time.Since(s.born) - r.since
 		}
@@ -158,7 +158,7 @@ func (p *report) complete(age time.Duration) {
 		p.CatchingUp = true
 		p.Lag = max(p.Lag, age-at)
 	}
-	if s.out != nil {
-		p.Lag = max(p.Lag, s.out.guard.writing(age))
+	if s.stream != nil {
+		p.Lag = max(p.Lag, s.stream.guard.writing(age))
 	}
 }

@@ -18,7 +18,7 @@ import (
 type Subscription struct {
 	// First what a delivery touches, in two lines of the processor's cache; for those
 	// over HTTP see stream.
-	out    *stream      // of a subscriber over HTTP; set before anybody else sees s
+	stream *stream      // of a subscriber over HTTP; set before anybody else sees s
 	closed atomic.Bool  // set under the order lock
 	debt   atomic.Int32 // short turns that it owes: see longTurn
 
@@ -29,7 +29,7 @@ type Subscription struct {
 	stage    stage
 	ahead    bool          // of this Broker, which lags behind the one the subscriber was on before
 	told     bool          // a replay has told the Gap, and nothing has been handed out since
-	owed     bool          // the replay ends with a block that sets the ID to through
+	primes   bool          // the replay ends with a block that sets the ID to through
 	wasSlow  bool          // that is in the log
 	seen     uint64        // item.n of the newest item of the current registration
 	total    atomic.Uint64 // events handed out, but for those in delivered
@@ -46,9 +46,9 @@ type Subscription struct {
 
 	// None is touched when a single event comes, and nothing is in its way: see
 	// stream.plainTurn and loop.wait.
-	worker *worker  // who does its turn; nil: a goroutine of its own
-	held   item     // taken from the queue, not handed out yet
-	rest   []*frame // of a batch that is handed out one by one, the next one last
+	worker  *worker  // who does its turn; nil: a goroutine of its own
+	held    item     // taken from the queue, not handed out yet
+	laidOut []*frame // of a batch that is handed out one by one, the next one last
 
 	loop loop // the one over Events
 
@@ -100,8 +100,8 @@ type outlet interface {
 	flush() error                                                          // nothing more is queued for now
 	park(complete bool)                                                    // the registration is about to be parked; not complete: a Gap is to come
 
-	rest() time.Duration // until something should be written, so that the stream does not seem dead
-	beat() error         // writes something that means nothing
+	untilBeat() time.Duration // until something should be written, so that the stream does not seem dead
+	beat() error              // writes something that means nothing
 
 	failed(err error) (final bool) // the Store failed; final: the stream has not begun, and ends with err
 }
@@ -134,10 +134,10 @@ const unasked = -1
 // the start. The topics are worth as much as the count of calls of End, from
 // before they were asked for: errEnded says that there were more since.
 func (b *Broker) subscribe(lastEventID string, s *Subscription, ends int64) (*Subscription, error) {
-	s.b, s.owed, s.since, s.tally = b, true, b.age(), &b.stats.rest
+	s.b, s.primes, s.since, s.tally = b, true, b.age(), &b.stats.elsewhere
 	s.catching.Store(int64(s.since))
 	if lastEventID != "" {
-		s.stage, s.position, s.owed = resuming, lastEventID, false
+		s.stage, s.position, s.primes = resuming, lastEventID, false
 	}
 	if !canReturn(lastEventID) {
 		s.position = "" // of no event: a gap, without asking the Store, which may choke on it
@@ -158,7 +158,7 @@ func (b *Broker) subscribe(lastEventID string, s *Subscription, ends int64) (*Su
 	}
 	b.subs[s] = struct{}{}
 	b.registerLocked(s)
-	if s.out != nil {
+	if s.stream != nil {
 		s.serving = true
 		b.serving++
 	}
@@ -184,7 +184,7 @@ func (s *Subscription) closeLocked(e ending) bool {
 	}
 	s.ending = e
 	delete(s.b.subs, s)
-	if s.out != nil && s.serving {
+	if s.stream != nil && s.serving {
 		s.b.leaving[s] = struct{}{}
 	}
 	s.b.dischargeLocked(s)
@@ -241,7 +241,7 @@ func (l *loop) snapshot(context.Context) ([]sse.Event, bool, error) { return nil
 func (l *loop) flush() error                                        { return nil }
 func (l *loop) blocks(*batch) (bool, error)                         { return false, nil }
 func (l *loop) park(bool)                                           {}
-func (l *loop) rest() time.Duration                                 { return math.MaxInt64 }
+func (l *loop) untilBeat() time.Duration                            { return math.MaxInt64 }
 func (l *loop) beat() error                                         { return nil }
 func (l *loop) failed(error) bool                                   { return false }
 

@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
-
-	"github.com/fanfare-go/fanfare/sse"
+	"slices"
 )
 
 // QueryTopics returns a function for [Options.Topics]: the topics are the
@@ -48,44 +45,40 @@ func queryTopics(r *http.Request, param string) ([]string, error) {
 	return topics, nil
 }
 
-// accepts reports whether the values of a header Accept allow an event stream.
-// None do.
-//
-// RFC 9110, 12.5.1: "Media ranges can be overridden by more specific media
-// ranges or specific media types."
-func accepts(values []string) bool {
-	best, ok := 0, strings.TrimSpace(strings.Join(values, "")) == ""
-	for _, value := range values {
-		for part := range strings.SplitSeq(value, ",") {
-			name, params, _ := strings.Cut(part, ";")
-			specific := 0
-			switch strings.ToLower(strings.TrimSpace(name)) {
-			case "*/*":
-				specific = 1
-			case "text/*":
-				specific = 2
-			case sse.MediaType:
-				specific = 3
-			}
-			if specific == 0 || specific < best {
-				continue
-			}
-			wanted := weight(params) > 0
-			ok = wanted || ok && specific == best
-			best = specific
-		}
+// distinct returns a copy of topics without repetitions, or the default topic.
+func distinct(topics []string) []string {
+	if len(topics) == 0 {
+		return []string{""}
 	}
-	return ok
+	topics = slices.Clone(topics)
+	if len(topics) > 1 {
+		slices.Sort(topics)
+		topics = slices.Compact(topics)
+	}
+	return topics
 }
 
-// weight returns the q of a media range; 1 without one, 0 if it is no number.
-func weight(params string) float64 {
-	for param := range strings.SplitSeq(params, ";") {
-		name, value, _ := strings.Cut(param, "=")
-		if strings.EqualFold(strings.TrimSpace(name), "q") {
-			q, _ := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			return q
-		}
+// without returns a copy of topics without those that were removed.
+func without(topics, removed []string) []string {
+	return slices.DeleteFunc(slices.Clone(topics), among(removed, len(topics)))
+}
+
+// both returns what is in topics, of which there is at least one, and in all.
+func both(topics, all []string) []string {
+	isOne := among(all, len(topics))
+	return slices.DeleteFunc(distinct(topics), func(t string) bool { return !isOne(t) })
+}
+
+// among returns a function that reports whether a topic is one of topics, which
+// may be thousands. It will be called about so many times.
+func among(topics []string, calls int) func(topic string) bool {
+	const few = 8 // up to which comparing them all is faster than hashing
+	if min(len(topics), calls) <= few {
+		return func(t string) bool { return slices.Contains(topics, t) }
 	}
-	return 1
+	set := make(map[string]bool, len(topics))
+	for _, t := range topics {
+		set[t] = true
+	}
+	return func(t string) bool { return set[t] }
 }

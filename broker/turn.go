@@ -79,9 +79,7 @@ func (st *stream) plainTurn(r *registration, w *worker) (err error) {
 	}
 	r.carried = item{}
 	s.seen = it.n
-	if id := b.frame.event.ID; id != "" {
-		s.position, s.handed = id, id
-	}
+	s.moveTo(b.frame.event.ID)
 	r.leave(b.events, b.size)
 	missed := r.missed.Load() > it.n // after that it has left, see drain
 	s.total.Add(uint64(b.events))
