@@ -111,9 +111,9 @@ func (e *StatusError) Unwrap() error { return e.Err }
 
 // statusOf is the status for an error of Options.Topics.
 func statusOf(err error) int {
-	var status *StatusError
+	status, ok := errors.AsType[*StatusError](err)
 	switch {
-	case !errors.As(err, &status):
+	case !ok:
 		return http.StatusForbidden
 	case status.Code < 400 || status.Code > 599:
 		return http.StatusInternalServerError

@@ -29,6 +29,11 @@ type changes struct {
 	epochs []*epoch       // the one that the subscriber is in, and those to come
 	since  map[string]int // topics that the subscription has: number of the epoch that each was added in
 	begun  int            // epochs so far, which is the number of the newest
+
+	// Guarded by the order lock: Subscription.topics, with room for more. The lists of
+	// several epochs may begin in the same array, for nobody changes what is in one;
+	// a copy for each Add would be quadratic.
+	topics []string
 }
 
 type epoch struct {
@@ -60,12 +65,8 @@ func (s *Subscription) Add(topics ...string) error {
 	if s.closed.Load() || s.b.isRefusing() {
 		return ErrClosed
 	}
-	added := without(topics, s.topics)
-	slices.Sort(added)
-	if added = slices.Compact(added); len(added) > 0 {
-		// Nobody changes the older, shorter list, which has its place in the same
-		// array: a copy for each Add would be quadratic.
-		s.changeLocked(append(s.topics, added...), added, nil)
+	if added := distinct(without(topics, s.topics)); len(added) > 0 {
+		s.changeLocked(added, nil)
 	}
 	return nil
 }
@@ -77,31 +78,35 @@ func (s *Subscription) Add(topics ...string) error {
 func (s *Subscription) Remove(topics ...string) {
 	s.b.order.Lock()
 	defer s.b.order.Unlock()
-	left := without(s.topics, topics)
-	if len(left) == len(s.topics) || s.closed.Load() {
+	removed := both(topics, s.topics)
+	if len(removed) == 0 || s.closed.Load() {
 		return
 	}
-	s.changeLocked(left, nil, both(topics, s.topics))
+	s.changeLocked(nil, removed)
 	if s.interrupt != nil {
 		s.interrupt(errChanged)
 	}
 }
 
-// changeLocked gives s its new topics, of which some were added, or from which some
-// were removed: one of the two is nil.
-func (s *Subscription) changeLocked(topics, added, removed []string) {
+// changeLocked adds topics, which s does not have, or removes some that it has: one
+// of the two is empty.
+func (s *Subscription) changeLocked(added, removed []string) {
 	c := s.changes.Load()
 	if c == nil {
-		c = &changes{epochs: []*epoch{{topics: s.topics}}, since: make(map[string]int, len(topics))}
+		c = &changes{epochs: []*epoch{{topics: s.topics}}, topics: s.topics, since: make(map[string]int, len(s.topics))}
 		for _, t := range s.topics {
 			c.since[t] = 0
 		}
 		s.changes.Store(c)
 	}
-	s.topics = topics
+	if len(removed) > 0 {
+		c.topics = without(c.topics, removed)
+	}
+	c.topics = append(c.topics, added...)
+	s.topics = slices.Clip(c.topics)
 	var e *epoch
-	if added != nil {
-		e = &epoch{after: s.b.newest, frames: s.b.frames, topics: topics, reg: s.reg}
+	if len(added) > 0 {
+		e = &epoch{after: s.b.newest, frames: s.b.frames, topics: s.topics, reg: s.reg}
 		e.count.Store(uncounted)
 	}
 	c.change(e, added, removed)
@@ -227,14 +232,14 @@ func (s *Subscription) stretch() (topics []string, through string, next *epoch) 
 	defer s.b.order.Unlock()
 	c := s.changes.Load()
 	if c == nil {
-		return slices.Clip(s.topics), "", nil
+		return s.topics, "", nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.epochs) > 1 && c.epochs[1].reg == nil {
-		return slices.Clip(c.epochs[0].topics), s.b.beginning(c.epochs[1]), c.epochs[1]
+		return c.epochs[0].topics, s.b.beginning(c.epochs[1]), c.epochs[1]
 	}
-	return slices.Clip(c.epochs[0].topics), "", nil
+	return c.epochs[0].topics, "", nil
 }
 
 // endStretch goes on with the next one, unless a Remove has made it one with this

@@ -33,6 +33,22 @@ func TestATopicThatIsAddedBeginsNow(t *testing.T) {
 	})
 }
 
+func TestNoTopicsAreNotTheDefaultTopicToAddAndRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, nil)
+		sub, other := subscribe(t, b), subscribe(t, b, "a")
+		sub.Remove()
+		require.NoError(t, other.Add())
+		publish(t, b, 1, 1)
+		got, err := pending(t, sub)
+		require.NoError(t, err)
+		assert.Equal(t, numbers(1, 1), got)
+		got, err = pending(t, other)
+		require.NoError(t, err)
+		assert.Empty(t, got)
+	})
+}
+
 func TestATopicThatIsRemovedIsGoneFromTheQueueAndTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, &broker.Options{QueueSize: 4})

@@ -66,7 +66,7 @@ func (r *reader) follow(ctx context.Context) error {
 		if b.follower.Compare(id, b.newestID()) <= 0 {
 			continue // from the oldest, after a gap
 		}
-		topics := distinct(m.Topics)
+		topics := orDefault(m.Topics)
 		f, err := newFrame(m.Event, topics, b.opts.Key(m.Event, topics))
 		if err != nil {
 			b.opts.Logger.LogAttrs(ctx, slog.LevelError, "broker: event left out", slog.String("id", id), slog.Any("error", err))

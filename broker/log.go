@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 )
 
@@ -48,7 +47,7 @@ func (s *Subscription) logSlow(ctx context.Context, then string) {
 	s.wasSlow = true
 	if log := s.b.opts.Logger; log.Enabled(ctx, level) {
 		s.b.order.Lock()
-		topics := slices.Clip(s.topics)
+		topics := s.topics
 		s.b.order.Unlock()
 		log.LogAttrs(ctx, level, "broker: subscriber is slow", slog.String("remote", s.remote),
 			slog.Any("topics", topics), slog.String("then", then), slog.Uint64("delivered", s.total.Load()+s.delivered))

@@ -37,7 +37,7 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 	if err := check(ev); err != nil {
 		return "", err
 	}
-	topics = distinct(topics)
+	topics = orDefault(topics)
 	key := ""
 	if b.follower == nil {
 		key = b.opts.Key(ev, topics) // before there is a lock

@@ -24,8 +24,8 @@ func (s *Subscription) replay(ctx context.Context, out outlet) error {
 	for attempt := 0; ; attempt++ {
 		from := s.position
 		err := s.catchUp(ctx, out)
-		var failure *storeError
-		if !errors.As(err, &failure) {
+		failure, ok := errors.AsType[*storeError](err)
+		if !ok {
 			return err
 		}
 		if ctx.Err() != nil {

@@ -33,7 +33,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return nil, err
 		}
-		topics = distinct(topics)
+		topics = orDefault(topics)
 		if limit := b.opts.MaxTopics; limit > 0 && len(topics) > limit {
 			return nil, &StatusError{http.StatusBadRequest, fmt.Errorf("%d topics, allowed are %d", len(topics), limit)}
 		}
@@ -48,7 +48,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // topic "", to whoever asks. It is ServeHTTP but for [Options.Topics], which it
 // ignores. The slice is not kept.
 func (b *Broker) Handler(topics ...string) http.Handler {
-	topics = distinct(topics)
+	topics = orDefault(topics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.serveTopics(w, r, func(*http.Request) ([]string, error) { return topics, nil })
 	})
@@ -257,7 +257,6 @@ func (b *Broker) conclude(st *stream, err error) {
 // sayWhy writes what is left to be said to a stream that ends with err.
 func (b *Broker) sayWhy(st *stream, err error) {
 	st.logEnd(err)
-	var failure *storeError
 	switch {
 	case st.panicked != nil:
 	case st.w != nil && b.ctx.Err() != nil:
@@ -267,7 +266,7 @@ func (b *Broker) sayWhy(st *stream, err error) {
 			st.farewell()
 		}
 		_ = st.last() // it is over; a write that failed before fails again
-	case errors.As(err, &failure):
+	case errors.As(err, new(*storeError)):
 		b.unavailable(&st.guard, st.r, err)
 	case hasNotBegun(err):
 		b.denyStream(&st.guard, st.r, err)

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"slices"
 	"time"
 )
 
@@ -88,7 +87,7 @@ func (b *Broker) report() []report {
 	all := make([]report, 0, len(b.subs))
 	asked := 0
 	for s := range b.subs {
-		all = append(all, report{Subscriber: Subscriber{Remote: s.remote, Caller: s.caller, Topics: slices.Clip(s.topics)}, sub: s, reg: s.reg})
+		all = append(all, report{Subscriber: Subscriber{Remote: s.remote, Caller: s.caller, Topics: s.topics}, sub: s, reg: s.reg})
 		if len(all)-asked == few {
 			b.askLocked(all[asked:])
 			asked = len(all)

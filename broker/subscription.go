@@ -123,7 +123,7 @@ func (b *Broker) Subscribe(topics ...string) (*Subscription, error) {
 // lastEventID come first, or [Options.Gap] and all that is held if some of them
 // are gone. "" is Subscribe.
 func (b *Broker) Resume(lastEventID string, topics ...string) (*Subscription, error) {
-	return b.subscribe(lastEventID, &Subscription{topics: distinct(topics)}, unasked)
+	return b.subscribe(lastEventID, &Subscription{topics: orDefault(topics)}, unasked)
 }
 
 // unasked stands for the count of calls of End where nobody has been asked

@@ -45,17 +45,23 @@ func queryTopics(r *http.Request, param string) ([]string, error) {
 	return topics, nil
 }
 
-// distinct returns a copy of topics without repetitions, or the default topic.
-func distinct(topics []string) []string {
+// orDefault returns a copy of topics without repetitions, or the default topic if
+// there are none.
+func orDefault(topics []string) []string {
 	if len(topics) == 0 {
 		return []string{""}
 	}
+	return distinct(topics)
+}
+
+// distinct returns a copy of topics without repetitions, sorted.
+func distinct(topics []string) []string {
 	topics = slices.Clone(topics)
 	if len(topics) > 1 {
 		slices.Sort(topics)
 		topics = slices.Compact(topics)
 	}
-	return topics
+	return slices.Clip(topics) // it is handed out, and nobody is to append to it in place
 }
 
 // without returns a copy of topics without those that were removed.
@@ -63,7 +69,7 @@ func without(topics, removed []string) []string {
 	return slices.DeleteFunc(slices.Clone(topics), among(removed, len(topics)))
 }
 
-// both returns what is in topics, of which there is at least one, and in all.
+// both returns what is in topics and in all, without repetitions.
 func both(topics, all []string) []string {
 	isOne := among(all, len(topics))
 	return slices.DeleteFunc(distinct(topics), func(t string) bool { return !isOne(t) })
