@@ -7,13 +7,16 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare/broker"
+	"github.com/fanfare-go/fanfare/sse/ssetest"
 )
 
 // The shards write the same heartbeat at the same time. Under the race detector
@@ -137,5 +140,16 @@ func TestALoopOverEventsHasNoHeartbeats(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, ":\n\n", p.last().text)
 		require.Equal(t, time.Now(), p.last().at)
+	})
+}
+
+func TestAHeartbeatOfNanosecondsIsOneOfAMillisecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &broker.Options{Heartbeat: 1})
+		s := ssetest.Record(t, b, ssetest.NewRequest("/", ""))
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		n := strings.Count(s.Body(), ":\n\n")
+		assert.True(t, 5 <= n && n <= 10, "%d heartbeats in 10 ms", n)
 	})
 }

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -64,7 +65,7 @@ func TestLagCountsOnWhenFurtherEventsCome(t *testing.T) {
 }
 
 func TestAQueueThatIsSaidToBeHugeIsNot(t *testing.T) {
-	const huge = 1 << 60
+	const huge = math.MaxInt
 	b := newBroker(t, &broker.Options{QueueSize: huge, Slow: broker.DropNewest})
 	subscribe(t, b)
 	srv := httptest.NewServer(b)

@@ -140,7 +140,8 @@ type Options struct {
 
 	// Heartbeat, Retry and WriteTimeout of each HTTP stream are those of
 	// [sse.WriterOptions]. Where there are very many streams heartbeats may be
-	// late, by a quarter of their interval at most.
+	// late, by a quarter of their interval at most; over HTTP/1.1 without TLS a write
+	// that waits may have a quarter more than WriteTimeout.
 	//
 	// A Broker that shuts down tells its clients a reconnection time of its own, spread
 	// over half a minute, and they keep it until they are told another: with a Retry

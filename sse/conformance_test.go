@@ -60,7 +60,7 @@ func TestEncoderWritesEveryConformanceCase(t *testing.T) {
 			WantError         bool
 			WantParsed        struct {
 				Events           []wantEvent
-				RetryMs          *int
+				RetryMs          *int64
 				FinalLastEventID string `json:"finalLastEventId"`
 			}
 		}
@@ -96,7 +96,7 @@ func TestEncoderWritesEveryConformanceCase(t *testing.T) {
 // is nil.
 type encoderEvent struct {
 	ID, Type, Data, Comment *string
-	RetryMs                 *int
+	RetryMs                 *int64
 }
 
 // append writes e with the functions that are made for what it has.
@@ -135,7 +135,7 @@ type wantEvent struct {
 	LastEventID string `json:"lastEventId"`
 }
 
-func newOutcome(events []wantEvent, retryMs *int, lastID string) outcome {
+func newOutcome(events []wantEvent, retryMs *int64, lastID string) outcome {
 	o := outcome{LastEventID: lastID}
 	for _, ev := range events {
 		if ev.Type == "message" {
@@ -155,7 +155,7 @@ func parserCases(t testing.TB) []parserCase {
 		Cases []struct {
 			ID                   string
 			Chunks, Want         []json.RawMessage
-			WantRetryMs          *int
+			WantRetryMs          *int64
 			RetryUnchecked       bool
 			StartLastEventID     string          `json:"startLastEventId"`
 			WantFinalLastEventID json.RawMessage `json:"wantFinalLastEventId"`

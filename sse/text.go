@@ -97,10 +97,9 @@ func illFormed(b []byte) int {
 	// Spec (Encoding, UTF-8 decoder): "0xC2 to 0xDF", "0xE0 to 0xEF" and "0xF0
 	// to 0xF4" begin a character; after "0xE0: set UTF-8 lower boundary to
 	// 0xA0", after "0xED: set UTF-8 upper boundary to 0x9F", and so on.
+	// Of the first, which need one more, what is ill-formed is that byte alone.
 	lower, upper, needed := byte(0x80), byte(0xBF), 0
 	switch c := b[0]; {
-	case 0xC2 <= c && c <= 0xDF:
-		needed = 1
 	case 0xE0 <= c && c <= 0xEF:
 		needed = 2
 		switch c {
