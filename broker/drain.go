@@ -161,7 +161,10 @@ func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registrat
 			return errTime // for the Logger
 		}
 		s.seen = before
-		s.logSlow(ctx, "events were dropped")
+		if s.dropped.Load() > 0 { // not by the Store alone
+			s.logSlow(ctx, "events were dropped")
+		}
+		s.forgetOrder()
 		return s.tell(out)
 	}
 	s.seen = s.held.n
@@ -243,6 +246,14 @@ func (s *Subscription) isBehind(id string) bool {
 	return f != nil && id != "" && s.handed != "" && f.Compare(id, s.handed) <= 0
 }
 
+// forgetOrder is called where a gap is: what comes after it need not come after what
+// has been handed out, for a Follower may have lost that, too.
+func (s *Subscription) forgetOrder() {
+	if s.b.follower != nil && !s.ahead {
+		s.handed = ""
+	}
+}
+
 // reason says why the queue was closed.
 func (s *Subscription) reason(out outlet, reg *registration) error {
 	if s.closed.Load() {
@@ -251,6 +262,7 @@ func (s *Subscription) reason(out outlet, reg *registration) error {
 	catchesUp := reg.behind && s.b.opts.Slow == CatchUp // and finds out whether anything is gone
 	if missed := reg.missed.Load(); missed > s.seen && !catchesUp {
 		s.seen = missed
+		s.forgetOrder()
 		if err := s.tell(out); err != nil {
 			return err
 		}

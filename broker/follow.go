@@ -22,15 +22,11 @@ func (b *Broker) read(ctx context.Context) {
 		if r.after != before {
 			failures = 0
 		}
-		if errors.Is(err, ErrGap) && !r.gap {
-			// Nobody is told before the next event comes. A subscriber that
-			// comes back in between has newest as its target, which is from
-			// before the gap: it would be told nothing, and then get events
-			// from after the gap. So the gap and the event that ends it are
-			// handed over as one.
-			r.gap, r.after = true, ""
-			b.startWindow("")
-			continue
+		if errors.Is(err, ErrGap) {
+			var changed bool
+			if changed, err = r.lose(ctx); changed {
+				continue
+			}
 		}
 		b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "broker: following failed", slog.Any("error", err))
 		select {
@@ -46,6 +42,34 @@ type reader struct {
 	b     *Broker
 	after string // newest ID that was handed over; "" after a gap
 	gap   bool   // events are missing before the next one
+}
+
+// lose prepares for what comes after ErrGap. If there is something new to ask the
+// Follower for, changed says so; if not, err is why there is none yet.
+func (r *reader) lose(ctx context.Context) (changed bool, err error) {
+	b := r.b
+	last, err := b.store.Last(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case b.follower.Compare(last, b.newestID()) < 0:
+		// The history ends before what was handed over, and goes on from there:
+		// what comes next may come before that in the order, and would be taken
+		// for what everybody has.
+		b.startWindow(last)
+		b.setBack(last)
+		r.gap, r.after = false, last
+		return true, nil
+	case r.gap:
+		return false, ErrGap
+	}
+	// Nobody is told before the next event comes. A subscriber that comes back in
+	// between has newest as its target, which is from before the gap: it would be
+	// told nothing, and then get events from after the gap. So the gap and the
+	// event that ends it are handed over as one.
+	r.gap, r.after = true, ""
+	b.startWindow("")
+	return true, nil
 }
 
 // follow hands over events until the Follower fails.

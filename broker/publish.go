@@ -59,7 +59,7 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 	switch {
 	case errors.Is(err, ErrDuplicate):
 		if b.follower != nil && (b.appended == "" || b.follower.Compare(ev.ID, b.appended) > 0) {
-			b.appended = ev.ID // a retry: Shutdown waits for it, too
+			b.appended, b.appendedIn = ev.ID, b.setBacks.Load() // a retry: Shutdown waits for it, too
 		}
 		return ev.ID, ErrDuplicate
 	case err != nil && b.ctx.Err() != nil:
@@ -67,7 +67,7 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 	case err != nil:
 		return "", fmt.Errorf("broker: append: %w", err)
 	}
-	b.appended = ev.ID
+	b.appended, b.appendedIn = ev.ID, b.setBacks.Load()
 	b.stats.published.Add(1)
 	if b.follower != nil {
 		return ev.ID, nil // read hands it over when its turn comes
@@ -104,9 +104,7 @@ func (b *Broker) handOver(f *frame, gap bool) {
 		b.reachLocked()
 	}
 	if gap {
-		for _, s := range b.shards {
-			s.send(op{do: (*shard).gap, mark: newMark(""), frame: f})
-		}
+		b.tellGapLocked("", f)
 	}
 	var buf [8]*shard
 	sent := buf[:0]
@@ -120,6 +118,30 @@ func (b *Broker) handOver(f *frame, gap bool) {
 		if len(sent) == len(b.shards) {
 			break
 		}
+	}
+}
+
+// setBack makes last the newest ID, which comes before the one that was, for the
+// Store has lost what is between. All subscribers are told a gap.
+func (b *Broker) setBack(last string) {
+	b.order.Lock()
+	defer b.order.Unlock()
+	if b.frozen {
+		return
+	}
+	b.newest = last
+	b.setBacks.Add(1)
+	if b.last != "" {
+		closeOnce(b.reached) // it may be among what is lost
+	}
+	b.tellGapLocked(last, &frame{})
+}
+
+// tellGapLocked has all subscribers told that events are missing up to an ID, which
+// next follows; "": up to next.
+func (b *Broker) tellGapLocked(id string, next *frame) {
+	for _, s := range b.shards {
+		s.send(op{do: (*shard).gap, mark: newMark(id), frame: next})
 	}
 }
 

@@ -188,6 +188,9 @@ func (s *Subscription) startOver(ctx context.Context, out outlet, through string
 		return context.Cause(ctx)
 	}
 	s.stage, s.position = lost, ""
+	if s.isBehind(through) && through != s.handed {
+		s.handed = "" // the history is not what it was: see Broker.setBack
+	}
 	if !s.told {
 		s.told = true
 		if err := s.tell(out); err != nil {

@@ -51,7 +51,8 @@ func (b *Broker) finish(ctx context.Context) error {
 }
 
 // lastAppended waits for the Publish that is under way, whose event still
-// counts, and returns the ID of the last event. The Store may hang.
+// counts, and returns the ID of the last event, if there is one to wait for. The
+// Store may hang.
 func (b *Broker) lastAppended(ctx context.Context) (string, error) {
 	select {
 	case b.publishing <- struct{}{}:
@@ -65,6 +66,9 @@ func (b *Broker) lastAppended(ctx context.Context) (string, error) {
 		}
 	}
 	defer b.unlockPublishing()
+	if b.appendedIn != b.setBacks.Load() {
+		return "", nil // the Follower may have lost it, and never yield it
+	}
 	return b.appended, nil
 }
 

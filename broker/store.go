@@ -48,7 +48,8 @@ type Store interface {
 	// once or after some events, says that something after q.After is gone or
 	// that q.After is unknown. A spurious ErrGap is allowed (the cursor just
 	// before the oldest event held, evicted events of other topics), a silent
-	// hole is not.
+	// hole is not: a Store that can lose its newest events, as in a crash, says
+	// ErrGap after the events that are left if it no longer has q.Through.
 	Range(ctx context.Context, q Query) iter.Seq2[sse.Event, error]
 }
 
@@ -74,7 +75,10 @@ type Follower interface {
 
 	// Follow yields each event after the ID after as it is appended, and waits
 	// for more until ctx ends. "" is from the oldest held. An error is the last
-	// element; [ErrGap] means what it means in Range.
+	// element; [ErrGap] means what it means in Range. If the engine has lost its
+	// newest events, and with them some that Follow has yielded, that is ErrGap,
+	// too: the Broker asks for Last, tells every subscriber a gap, and goes on
+	// from there, though IDs may come again.
 	Follow(ctx context.Context, after string) iter.Seq2[Message, error]
 
 	// Compare returns a negative number if a comes before b in the order of

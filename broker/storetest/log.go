@@ -87,6 +87,21 @@ func (l *Log) Limit(n int) {
 	l.changeLocked()
 }
 
+// SetBack loses the newest n events, or all if fewer are held: the engine has come
+// back from a crash, or from a backup. Their IDs are given again.
+func (l *Log) SetBack(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := len(l.held) - min(n, len(l.held))
+	for _, s := range l.held[kept:] {
+		if s.given != "" {
+			delete(l.given, s.given)
+		}
+	}
+	l.held = slices.Delete(l.held, kept, len(l.held))
+	l.changeLocked()
+}
+
 // Append stores ev: see [broker.Store].
 func (l *Log) Append(ctx context.Context, ev sse.Event, topics []string) (string, error) {
 	return l.own.Append(ctx, ev, topics)

@@ -91,7 +91,14 @@ func (v *View) Range(ctx context.Context, q broker.Query) iter.Seq2[sse.Event, e
 			var m broker.Message
 			var wait <-chan struct{}
 			m, wait, err = v.read(ctx, c)
-			if err == nil && wait == nil && wanted(m.Topics, q.Topics) && !yield(m.Event, nil) {
+			switch {
+			case err != nil:
+			case wait != nil: // the end, before through: that has been lost
+				if q.After == "" {
+					return
+				}
+				err = broker.ErrGap
+			case wanted(m.Topics, q.Topics) && !yield(m.Event, nil):
 				return
 			}
 		}
@@ -184,6 +191,9 @@ func (v *View) read(ctx context.Context, c *cursor) (broker.Message, <-chan stru
 			return broker.Message{}, nil, broker.ErrGap
 		}
 		c.next = l.first
+	}
+	if c.strict && c.next > l.newestLocked()+1 {
+		return broker.Message{}, nil, broker.ErrGap // it was set back
 	}
 	if c.next > min(c.through, l.newestLocked()) {
 		return broker.Message{}, l.changed, nil
