@@ -27,6 +27,9 @@ type entry struct {
 	foreign bool // no event: something else published it
 }
 
+// follows reports whether there is nothing between what is at p and e.
+func (e *entry) follows(p position) bool { return e.at.sequence == p.sequence+1 }
+
 // wanted reports whether e is an event of one of these topics; nil is all.
 func (e *entry) wanted(topics []string) bool {
 	return !e.foreign && (topics == nil || slices.ContainsFunc(e.message.Topics, func(topic string) bool {

@@ -3,6 +3,8 @@ package natsstore
 import (
 	"cmp"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 // position is the place of an event in the order, and what its ID says. The
@@ -16,11 +18,21 @@ func (p position) String() string { return fmt.Sprintf("%d-%d", p.epoch, p.seque
 
 // parse returns the zero position if id is not one that this Store gives.
 func parse(id string) position {
+	epoch, sequence, _ := strings.Cut(id, "-")
 	var p position
-	if n, err := fmt.Sscanf(id, "%d-%d", &p.epoch, &p.sequence); n != 2 || err != nil || p.String() != id {
+	var ok [2]bool
+	p.epoch, ok[0] = number(epoch)
+	p.sequence, ok[1] = number(sequence)
+	if !ok[0] || !ok[1] {
 		return position{}
 	}
 	return p
+}
+
+// number reads what %d writes.
+func number(s string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil && (s[0] != '0' || s == "0")
 }
 
 func (p position) compare(q position) int {

@@ -18,16 +18,20 @@ import (
 )
 
 // maxPageBytes is about how many bytes a page has at most, unless one event
-// alone is larger: JetStream sends a page without waiting for its reader.
-const maxPageBytes = 4 << 20
+// alone is larger: JetStream sends a page without waiting for its reader, and what
+// else the connection is for waits behind it.
+const maxPageBytes = 1 << 20
 
 // A request may be answered by a replica that is behind for a moment, or by a
 // leader that is. So often and so long a call waits for what is to be there.
 const (
 	lagTries   = 100
-	aheadTries = 5 // for a cursor that may be made up
+	aheadTries = 5 // for a cursor that may be made up, and for what may have been deleted
 	lagWait    = 20 * time.Millisecond
 )
+
+// errLag ends a call that would have to wait for longer.
+var errLag = errors.New("natsstore: a replica does not have what its leader has")
 
 // begin returns where a reader begins that has seen everything up to an ID,
 // and the state.
@@ -63,17 +67,75 @@ func (s *Store) read(ctx context.Context, c *cursor) ([]entry, error) {
 			return nil, err
 		}
 		entries, err = c.advance(st, entries)
+		s.see(c.at) // the replica that answered may be ahead of the leader
 		if len(entries) > 0 || err != nil {
 			return entries, err
 		}
-		if c.at.before(st.last) && c.at.sequence+1 >= st.first && try < lagTries {
-			if err := sleep(ctx, lagWait); err != nil {
+		if !c.at.before(st.last) || c.at.sequence+1 < st.first {
+			return nil, c.skip(st)
+		}
+		// There is more, or it was deleted by hand. Only the leader can say.
+		if try == aheadTries {
+			held, err := s.holdsAfter(ctx, c.at)
+			if err != nil {
 				return nil, err
 			}
-			continue
+			if !held {
+				return nil, c.skip(st)
+			}
 		}
-		return nil, c.skip(st)
+		if try == lagTries {
+			return nil, errLag
+		}
+		if err := sleep(ctx, lagWait); err != nil {
+			return nil, err
+		}
 	}
+}
+
+// holdsAfter asks the leader whether anything after a place is held.
+func (s *Store) holdsAfter(ctx context.Context, at position) (bool, error) {
+	request, err := json.Marshal(map[string]any{"seq": at.sequence + 1, "next_by_subj": ">"})
+	if err != nil {
+		return false, fail(ctx, err)
+	}
+	wait, cancel := s.bound(ctx)
+	defer cancel()
+	m, err := s.js.Conn().RequestWithContext(wait, s.api()+".STREAM.MSG.GET."+s.opts.Name, request)
+	if err != nil {
+		return false, fail(ctx, err)
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return false, fail(ctx, err)
+	}
+	switch {
+	case answer.Error == nil:
+		return true, nil
+	case answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return false, nil
+	default:
+		return false, fail(ctx, answer.Error)
+	}
+}
+
+// bound returns a context that ends when js gives up by default, if ctx has no end.
+func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.js.Options().DefaultTimeout)
+}
+
+// api returns what the subjects of requests begin with.
+func (s *Store) api() string {
+	options := s.js.Options()
+	if options.Domain != "" {
+		return "$JS." + options.Domain + ".API"
+	}
+	return strings.TrimSuffix(cmp.Or(options.APIPrefix, jetstream.DefaultAPIPrefix), ".")
 }
 
 // back returns the entries before end, newest first, at most a page. It
@@ -94,6 +156,9 @@ func (s *Store) back(ctx context.Context, end position) ([]entry, error) {
 			entries, err := s.read(ctx, &c)
 			if err != nil {
 				return nil, err
+			}
+			if len(entries) == 0 {
+				break // the history ends there
 			}
 			for _, e := range entries {
 				if e.at.before(end) {
@@ -150,12 +215,6 @@ func (s *Store) get(ctx context.Context, from uint64) ([]*nats.Msg, error) {
 	if err != nil {
 		return nil, fail(ctx, err)
 	}
-	options := s.js.Options()
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, options.DefaultTimeout)
-		defer cancel()
-	}
 	nc := s.js.Conn()
 	inbox := nc.NewInbox()
 	answers, err := nc.SubscribeSync(inbox)
@@ -163,17 +222,16 @@ func (s *Store) get(ctx context.Context, from uint64) ([]*nats.Msg, error) {
 		return nil, fail(ctx, err)
 	}
 	defer func() { _ = answers.Unsubscribe() }() // fails only with a connection that is closed
-	api := strings.TrimSuffix(cmp.Or(options.APIPrefix, jetstream.DefaultAPIPrefix), ".")
-	if options.Domain != "" {
-		api = "$JS." + options.Domain + ".API"
-	}
-	if err := nc.PublishRequest(api+".DIRECT.GET."+s.opts.Name, inbox, request); err != nil {
+	if err := nc.PublishRequest(s.api()+".DIRECT.GET."+s.opts.Name, inbox, request); err != nil {
 		return nil, fail(ctx, err)
 	}
 	var page []*nats.Msg
 	var last uint64 // sequence of the last message of page
 	for {
-		m, err := answers.NextMsgWithContext(ctx)
+		// Each has its time: a slow network needs it for every one.
+		wait, cancel := s.bound(ctx)
+		m, err := answers.NextMsgWithContext(wait)
+		cancel()
 		if err != nil {
 			return nil, fail(ctx, err)
 		}

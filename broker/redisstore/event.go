@@ -13,6 +13,7 @@ import (
 // The fields of an event. Its data and type are there as they are; the topics
 // are escaped as in a URL's query, so that they may be any bytes.
 const (
+	fieldAfter  = "after"  // Redis's own ID of the newest entry before it; see appendScript
 	fieldTopics = "topics" // separated by commas
 	fieldType   = "type"
 	fieldRetry  = "retry"
@@ -22,8 +23,20 @@ const (
 // entry is what the stream holds at one place.
 type entry struct {
 	at      position
+	after   position // of the entry before it; zero if that is not known
 	message broker.Message
 	foreign bool // no event: something else added it
+}
+
+// follows reports whether there was nothing between what is at p and e.
+//
+// The count alone could not tell what a server has lost from what it has given the
+// same number since.
+func (e *entry) follows(p position) bool {
+	if e.after == (position{}) {
+		return e.at.sequence == p.sequence+1 // something else has added it
+	}
+	return e.after == p
 }
 
 // wanted reports whether e is an event of one of these topics; nil is all.
@@ -51,13 +64,18 @@ func decode(at position, fields map[string]string) entry {
 	if _, ok := fields[fieldTopics]; !ok || err != nil {
 		return entry{at: at, foreign: true}
 	}
+	e := entry{at: at}
+	if after := fields[fieldAfter]; after != "" {
+		e.after = parseInStream(at.epoch, after)
+	}
 	ev := sse.Event{ID: at.String(), Type: fields[fieldType], Data: fields[fieldData]}
 	if retry := fields[fieldRetry]; retry != "" {
 		if ev.Retry, err = time.ParseDuration(retry); err != nil {
 			return entry{at: at, foreign: true}
 		}
 	}
-	return entry{at: at, message: broker.Message{Event: ev, Topics: topics}}
+	e.message = broker.Message{Event: ev, Topics: topics}
+	return e
 }
 
 func escapeAll(topics []string) string {

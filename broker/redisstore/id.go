@@ -3,6 +3,8 @@ package redisstore
 import (
 	"cmp"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 // position is the place of an event in the order, and what its ID says. The
@@ -22,15 +24,32 @@ func (p position) inStream() string { return fmt.Sprintf("%d-%d", p.time, p.sequ
 
 // parse returns the zero position if id is not one that this Store gives.
 func parse(id string) position {
-	var p position
-	if n, err := fmt.Sscanf(id, "%d-%d-%d", &p.epoch, &p.time, &p.sequence); n != 3 || err != nil || p.String() != id {
+	epoch, inStream, _ := strings.Cut(id, "-")
+	n, ok := number(epoch)
+	if !ok {
+		return position{}
+	}
+	return parseInStream(n, inStream)
+}
+
+// parseInStream is parse for Redis's own ID.
+func parseInStream(epoch uint64, id string) position {
+	time, sequence, _ := strings.Cut(id, "-")
+	p := position{epoch: epoch}
+	var ok [2]bool
+	p.time, ok[0] = number(time)
+	p.sequence, ok[1] = number(sequence)
+	if !ok[0] || !ok[1] {
 		return position{}
 	}
 	return p
 }
 
-// parseInStream is parse for Redis's own ID.
-func parseInStream(epoch uint64, id string) position { return parse(fmt.Sprintf("%d-%s", epoch, id)) }
+// number reads what %d writes.
+func number(s string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil && (s[0] != '0' || s == "0")
+}
 
 func (p position) compare(q position) int {
 	return cmp.Or(cmp.Compare(p.epoch, q.epoch), cmp.Compare(p.time, q.time), cmp.Compare(p.sequence, q.sequence))

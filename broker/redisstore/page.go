@@ -8,6 +8,11 @@ import (
 	"github.com/fanfare-go/fanfare/broker"
 )
 
+// maxPageBytes is about how many bytes a page has at most, unless one event alone is
+// larger: an answer has to be there within the client's ReadTimeout, however slow the
+// network is.
+const maxPageBytes = 1 << 20
+
 // begin returns where a reader begins that has seen everything up to an ID,
 // and the state.
 func (s *Store) begin(ctx context.Context, after string) (state, cursor, error) {
@@ -19,7 +24,7 @@ func (s *Store) begin(ctx context.Context, after string) (state, cursor, error) 
 	// The event is held, or the one before the oldest held, or the newest, or
 	// none yet. A cursor in between was never given.
 	held := len(entries) > 0 && entries[0].at == at
-	evicted := at.sequence > 0 && at.sequence+1 == st.first && at.before(st.last)
+	evicted := len(entries) > 0 && at.sequence > 0 && at.sequence+1 == st.first && entries[0].follows(at)
 	if at.epoch != st.last.epoch || !held && !evicted && at != st.last && at != (position{epoch: at.epoch}) || at.sequence+1 < st.first {
 		return state{}, cursor{}, broker.ErrGap
 	}
@@ -61,7 +66,7 @@ func (s *Store) ask(ctx context.Context, command, from, to string, n int) (state
 		epoch, last, first string
 		entries            []any
 	}
-	err := s.run(ctx, askScript, s.keys(), []any{command, from, to, n}, &raw.epoch, &raw.last, &raw.first, &raw.entries)
+	err := s.run(ctx, askScript, s.keys(), []any{command, from, to, n, maxPageBytes}, &raw.epoch, &raw.last, &raw.first, &raw.entries)
 	if err != nil {
 		return state{}, nil, err
 	}

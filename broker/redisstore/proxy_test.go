@@ -1,11 +1,12 @@
 package redisstore_test
 
 import (
-	"io"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,21 +14,26 @@ import (
 	"github.com/fanfare-go/fanfare/sse"
 )
 
-// A proxy is a network between a client and the engine that can be cut.
+// A proxy is a network between a client and the engine that can be cut, and be slow.
 type proxy struct {
 	listener net.Listener
 	target   string
 	wg       sync.WaitGroup // of all its goroutines
+	rate     int            // bytes a second that come from the engine; 0: as many as there are
+	loses    atomic.Bool    // what the engine sends, as in the buffers of a host that dies
+	lost     atomic.Int64   // bytes
 
 	mu    sync.Mutex // guards what follows
 	down  bool
 	conns []net.Conn
 }
 
-func newProxy(t *testing.T, target string) *proxy {
+func newProxy(t *testing.T, target string) *proxy { return newSlowProxy(t, target, 0) }
+
+func newSlowProxy(t *testing.T, target string, rate int) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, target: target}
+	p := &proxy{listener: l, target: target, rate: rate}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		require.NoError(t, l.Close())
@@ -85,14 +91,39 @@ func (p *proxy) accept() {
 		if !p.keep(client, server) {
 			continue
 		}
-		for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
-			p.wg.Go(func() {
-				_, _ = io.Copy(pair[0], pair[1])
-				_ = pair[0].Close()
-				_ = pair[1].Close()
-			})
+		p.wg.Go(func() { p.forward(server, client, func(int) bool { return true }) })
+		p.wg.Go(func() { p.forward(client, server, p.passes) })
+	}
+}
+
+// forward copies what passes.
+func (p *proxy) forward(to, from net.Conn, passes func(n int) bool) {
+	defer to.Close()
+	defer from.Close()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 && passes(n) {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
 		}
 	}
+}
+
+// passes takes the time that n bytes of the engine need, and says whether they arrive.
+func (p *proxy) passes(n int) bool {
+	if p.loses.Load() {
+		p.lost.Add(int64(n))
+		return false
+	}
+	if p.rate > 0 {
+		time.Sleep(time.Duration(n) * time.Second / time.Duration(p.rate))
+	}
+	return true
 }
 
 // resume resumes on topic "a"; the subscription ends with the test.

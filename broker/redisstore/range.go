@@ -28,10 +28,14 @@ func (s *Store) scan(ctx context.Context, q broker.Query, yield func(entry) bool
 		return err
 	}
 	through := st.last
-	if t := parse(q.Through); q.Through != "" && t.before(through) {
-		through = t
+	if q.Through != "" {
+		through = parse(q.Through)
 	}
+	resumes := q.After != ""
 	if q.Newest > 0 {
+		if resumes && st.last.before(through) {
+			return broker.ErrGap // the server has lost it
+		}
 		entries, err := s.newest(ctx, q, c.at, through)
 		for _, e := range entries {
 			if !yield(e) {
@@ -40,11 +44,14 @@ func (s *Store) scan(ctx context.Context, q broker.Query, yield func(entry) bool
 		}
 		return err
 	}
-	inside := q.After != "" // something comes before what is read next
+	inside := resumes // something comes before what is read next
 	for c.at.before(through) {
 		entries, err := s.read(ctx, &c)
 		for _, e := range entries {
 			if through.before(e.at) {
+				if resumes && e.at.sequence <= through.sequence {
+					return broker.ErrGap // the server has lost it, and given its number again
+				}
 				return nil
 			}
 			if !e.wanted(q.Topics) {
@@ -56,11 +63,19 @@ func (s *Store) scan(ctx context.Context, q broker.Query, yield func(entry) bool
 			}
 		}
 		if err == broker.ErrGap && !inside {
-			c.begun = false // there is nothing between which it could be missing: on from the oldest
+			c = cursor{} // there is nothing between which it could be missing: on from the oldest
 			continue
 		}
 		if err != nil {
 			return err
+		}
+		if len(entries) == 0 && c.at.before(through) {
+			// The server has lost it. From the oldest on there is no gap: nobody
+			// could be told more if that was one.
+			if resumes {
+				return broker.ErrGap
+			}
+			return nil
 		}
 	}
 	return nil
@@ -115,7 +130,7 @@ func (c *cursor) advance(st state, entries []entry) ([]entry, error) {
 		return nil, broker.ErrGap
 	}
 	for i, e := range entries {
-		if c.begun && e.at.sequence != c.at.sequence+1 && (c.strict || st.first > c.at.sequence+1) {
+		if c.begun && !e.follows(c.at) && (c.strict || st.first > c.at.sequence+1) {
 			return entries[:i], broker.ErrGap
 		}
 		c.at, c.begun = e.at, true
@@ -123,8 +138,12 @@ func (c *cursor) advance(st state, entries []entry) ([]entry, error) {
 	return entries, nil
 }
 
-// skip moves c to the end of a history of which nothing is left after c.
+// skip moves c to the end of a history of which nothing is left after c. One that
+// ends before c was set back: c is about another.
 func (c *cursor) skip(st state) error {
+	if c.begun && st.last.before(c.at) {
+		return broker.ErrGap
+	}
 	if c.begun && c.at.before(st.last) && (c.strict || st.first > c.at.sequence+1) {
 		return broker.ErrGap
 	}

@@ -42,7 +42,9 @@ end
 // remembered of another epoch went with its stream.
 //
 // The entry's ID is Redis's time, for MINID to go by, and a count without a
-// hole, by which a reader sees that something is missing.
+// hole, by which a reader sees that something is missing. The ID before it tells
+// what a server has lost, in a failover say, from what has got the same number
+// since.
 var appendScript = newScript(prelude + `
 if KEYS[3] then
 	local id = redis.call('GET', KEYS[3])
@@ -54,7 +56,7 @@ local time, sequence = string.match(info['last-generated-id'], '^(%d+)-(%d+)$')
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local id = string.format('%.0f-%.0f', math.max(now, tonumber(time)), tonumber(sequence) + 1)
-redis.call('XADD', KEYS[1], id, unpack(ARGV, 5))
+redis.call('XADD', KEYS[1], id, 'after', info['last-generated-id'], unpack(ARGV, 5))
 if tonumber(ARGV[1]) > 0 then
 	redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[3], ARGV[1])
 end
@@ -69,12 +71,28 @@ return {id, 0}
 `)
 
 // askScript reads entries and the state. ARGV: XRANGE or XREVRANGE, its two
-// ends, how many. It returns the epoch, the newest ID, the oldest held, and the
-// entries.
+// ends, how many entries, of about how many bytes. It returns the epoch, the newest
+// ID, the oldest held, and the entries.
+//
+// It reads a few at a time, so that the last of them make it no more than a few
+// entries too large.
 var askScript = newScript(prelude + `
-local entries = {}
-if tonumber(ARGV[4]) > 0 then
-	entries = redis.call(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
+local entries, from = {}, ARGV[2]
+local left, bytes, few = tonumber(ARGV[4]), tonumber(ARGV[5]), 1
+while left > 0 and bytes > 0 do
+	local some = redis.call(ARGV[1], KEYS[1], from, ARGV[3], 'COUNT', math.min(few, left))
+	if #some == 0 then
+		break
+	end
+	for _, entry in ipairs(some) do
+		entries[#entries + 1] = entry
+		from = '(' .. entry[1]
+		left = left - 1
+		for _, value in ipairs(entry[2]) do
+			bytes = bytes - #value
+		end
+	end
+	few = math.min(2 * few, 8)
 end
 return {epoch, info['last-generated-id'], info['recorded-first-entry-id'], entries}
 `)
