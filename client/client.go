@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -95,8 +96,8 @@ type Options struct {
 	// Retryable says whether an attempt that ended with this error is followed
 	// by another. The error is one that OnRetry can get. nil is: always, but
 	// not after a [*ResponseError] whose status is neither 408 nor 429 nor
-	// 5xx, and not after [sse.ErrTooLong]. A URL that no request can be made
-	// for and an error of Prepare are final, and Retryable is not asked.
+	// 5xx, and not after [sse.ErrTooLong]. A URL or a Header that no request can be
+	// made with and an error of Prepare are final, and Retryable is not asked.
 	Retryable func(error) bool
 
 	// OnConnect, if not nil, is called when a stream is open, before its first
@@ -135,7 +136,7 @@ type Client struct {
 	url  string
 	opts Options     // with defaults; its Header and Body are the Client's own
 	http http.Client // a copy, with redirects as CheckRedirect
-	err  error       // why no request can be made; nil if one can
+	err  error       // why no request can ever be made; nil if one can
 
 	// These belong to the run that has set ranging.
 	decoder    *sse.Decoder
@@ -150,13 +151,15 @@ type Client struct {
 
 // New returns a Client for the stream at the URL. It sends nothing; that is for
 // [Client.Events] to do, which also reports a URL that has no scheme or host
-// or cannot be parsed. opts may be nil; the Client has its own copy.
+// or cannot be parsed, and a Header that cannot be sent. opts may be nil; the Client
+// has its own copy.
 func New(url string, opts *Options) *Client {
-	c := &Client{url: url, err: checkURL(url)}
+	c := &Client{url: url}
 	if opts != nil {
 		c.opts = *opts
 	}
 	o := &c.opts
+	c.err = cmp.Or(checkURL(url), checkHeader(o.Header))
 	if o.Method == "" {
 		o.Method = http.MethodGet
 	}
@@ -187,7 +190,7 @@ func New(url string, opts *Options) *Client {
 //
 // An error comes once, as the last element, with a zero event:
 // [context.Cause] of ctx when that ends; otherwise one that wraps the error of
-// the last attempt, or of Prepare, or says what is wrong with the URL. After a
+// the last attempt, or of Prepare, or says what is wrong with the URL or the Header. After a
 // 204 there is none. Once ctx has ended no event is yielded, not even one that
 // had been received.
 //

@@ -36,6 +36,39 @@ func checkURL(raw string) error {
 	return nil
 }
 
+// checkHeader returns an error if net/http refuses to send h: every attempt would
+// fail.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		if !isToken(name) {
+			return fmt.Errorf("client: header with the name %q", name)
+		}
+		for _, v := range values {
+			if hasControl(v) {
+				// The value may be a secret.
+				return fmt.Errorf("client: header %s with a control character, such as a line end, in its value", name)
+			}
+		}
+	}
+	return nil
+}
+
+// isToken reports whether a header may have the name.
+//
+// RFC 9110, 5.6.2: "token = 1*tchar".
+func isToken(name string) bool {
+	isOther := func(r rune) bool {
+		isDigit, isAlpha := '0' <= r && r <= '9', 'a' <= r|0x20 && r|0x20 <= 'z'
+		return !isDigit && !isAlpha && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	}
+	return name != "" && !strings.ContainsFunc(name, isOther)
+}
+
+// hasControl reports whether s has a control character other than a tab.
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
+
 // ownHeader returns a copy of a header with canonical names, in which those
 // that the Client sets itself have the value it sets.
 func ownHeader(h http.Header) http.Header {
@@ -106,13 +139,5 @@ func (c *Client) setBody(req *http.Request) {
 // net/http refuses to send control characters, and blanks at the ends are lost
 // on the way. With a refused one every attempt would fail, for ever.
 func sendable(id string) bool {
-	if len(id) > maxSentID || strings.Trim(id, " \t") != id {
-		return false
-	}
-	for i := range len(id) {
-		if c := id[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
+	return len(id) <= maxSentID && strings.Trim(id, " \t") == id && !hasControl(id)
 }

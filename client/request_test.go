@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -211,4 +212,55 @@ func TestATimeoutOfTheHTTPClientIsWarnedOfOnce(t *testing.T) {
 		assert.Contains(t, log.String(), "Timeout")
 		assert.Len(t, p.asked(), 2, "and it is as harmful as the warning says")
 	})
+}
+
+func TestAHeaderThatCannotBeSentIsReportedAtOnce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		header http.Header
+		want   string // "": it is sent
+	}{
+		"line end":       {http.Header{"Authorization": {"Bearer abc\n"}}, "client: header Authorization with a control character, such as a line end, in its value"},
+		"delete":         {http.Header{"X": {"a", "\x7f"}}, "client: header X with a control character, such as a line end, in its value"},
+		"host":           {http.Header{"Host": {"a\r\nb"}}, "client: header Host with a control character, such as a line end, in its value"},
+		"blank in name":  {http.Header{"Bad Name": {"a"}}, `client: header with the name "Bad Name"`},
+		"no name":        {http.Header{"": {"a"}}, `client: header with the name ""`},
+		"not ASCII":      {http.Header{"Bäd": {"a"}}, `client: header with the name "Bäd"`},
+		"other names":    {http.Header{"x_1!#$%&'*+-.^`|~Z": {"a"}}, ""},
+		"tab and beyond": {http.Header{"X": {"a\tb \x80 ü"}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &chain{}
+			var got []string
+			opts := &client.Options{
+				Header:     tc.header,
+				HTTPClient: &http.Client{Transport: c},
+				Retryable:  func(error) bool { return true },
+				OnRetry:    func(error, time.Duration) { t.Error("retried") },
+			}
+			for _, err := range client.New("http://home.test/", opts).Events(t.Context()) {
+				got = append(got, err.Error())
+			}
+			if tc.want == "" {
+				assert.Empty(t, got)
+				assert.Len(t, c.asked, 1)
+				return
+			}
+			assert.Equal(t, []string{tc.want}, got)
+			assert.Empty(t, c.asked)
+		})
+	}
+}
+
+func TestNetHTTPRefusesNoHeaderThatIsNotReported(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	defer srv.Close()
+	for c := range 256 {
+		for _, h := range []http.Header{{"X": {"a" + string([]byte{byte(c)}) + "b"}}, {"A" + string([]byte{byte(c)}): {"b"}}} {
+			retried := false
+			opts := &client.Options{Header: h, Retryable: func(error) bool { retried = true; return false }}
+			for range client.New(srv.URL, opts).Events(t.Context()) {
+			}
+			assert.False(t, retried, "%q", h)
+		}
+	}
 }
