@@ -73,6 +73,37 @@ func TestAClientThatHopsToABrokerThatLagsIsSentNothingTwice(t *testing.T) {
 	})
 }
 
+func TestALostCursorIsNotSetBackByABrokerThatLags(t *testing.T) {
+	for _, held := range []int{2, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			log := storetest.NewLog()
+			behind := log.View()
+			ahead, lagging := newBroker(t, &broker.Options{Store: log.View()}), newBroker(t, &broker.Options{Store: behind})
+			publish(t, ahead, 1, 3)
+			synctest.Wait()
+			behind.Pause()
+			ids := publish(t, ahead, 4, 10)
+			log.Trim(10 - held)
+			sub, s := resume(t, lagging, ids[2]), connect(t, lagging, ids[2])
+			want, last := []string{"gap:"}, "id: "+ids[6]+"\n\n"
+			if held > 0 {
+				want, last = append(want, "9", "10"), block(ids[5], "9")+block(ids[6], "10")
+			}
+			assert.Equal(t, "event: gap\ndata: \n\n"+last, s.news())
+			got, err := pending(t, sub)
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+
+			behind.Resume()
+			publish(t, ahead, 11, 12)
+			got, err = pending(t, sub)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"gap:", "11", "12"}, got, "the gap is that of the Broker, which missed some as well")
+			assert.Equal(t, "event: gap\ndata: \n\n", strings.SplitAfter(s.news(), "\n\n")[0])
+		})
+	}
+}
+
 func TestWhileTheEngineIsAwaySubscribersStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := storetest.NewLog()

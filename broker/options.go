@@ -51,8 +51,10 @@ type Options struct {
 	// [Broker.ServeHTTP], and so decides who may see what. An error refuses the
 	// request with 403, or with the status of a [*StatusError] in its tree; its
 	// text is logged, never sent. No topics mean the topic "": who may see
-	// nothing has to get an error. The slice is not kept. Nil: everyone gets the
-	// topic "".
+	// nothing has to get an error. It is called for HEAD, too, and again if End is
+	// called meanwhile, so it must not use anything up: what is good for one request
+	// is redeemed by a handler around the Broker. The slice is not kept. Nil: everyone
+	// gets the topic "".
 	Topics func(*http.Request) ([]string, error)
 
 	// Snapshot returns the state that an HTTP subscriber needs which starts
@@ -143,9 +145,10 @@ type Options struct {
 	// late, by a quarter of their interval at most; over HTTP/1.1 without TLS a write
 	// that waits may have a quarter more than WriteTimeout.
 	//
-	// A Broker that shuts down tells its clients a reconnection time of its own, spread
-	// over half a minute, and they keep it until they are told another: with a Retry
-	// the next server does that.
+	// A Broker that shuts down tells its clients a reconnection time of its own: Retry or
+	// a second, and at random up to a millisecond more for each subscriber it had, at
+	// least 100 and at most half a minute. They keep it until they are told another:
+	// with a Retry the next server does that.
 	Heartbeat    time.Duration // idle time before an empty comment; 0: 15 s, negative: never, below a millisecond: that
 	Retry        time.Duration // reconnection time sent first, if positive; on Shutdown, spread, at least a second
 	WriteTimeout time.Duration // per write; 0: 10 s, negative: none

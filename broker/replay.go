@@ -200,11 +200,38 @@ func (s *Subscription) startOver(ctx context.Context, out outlet, through string
 	if ok, err := s.present(ctx, out, through); ok || err != nil {
 		return err
 	}
-	err := s.pass(ctx, out, Query{Through: through, Topics: topics})
+	end, err := s.endOfHistory(ctx, through)
+	if err != nil {
+		return err
+	}
+	err = s.pass(ctx, out, Query{Through: end, Topics: topics})
 	if err == ErrGap && s.position == "" {
 		return &storeError{err} // from the oldest on there can be no gap; do not spin
 	}
+	if err == nil && end != through && end != s.handed {
+		s.moveTo(end)
+		err = out.mark(end)
+	}
 	return err
+}
+
+// endOfHistory returns through, or, for a Broker that lags behind its Follower, the
+// newest ID there. Whoever has lost its cursor and gets all that is held gets that as
+// well: its cursor may have been from another Broker, which was ahead of this one, and
+// with the ID through it would go back.
+func (s *Subscription) endOfHistory(ctx context.Context, through string) (string, error) {
+	f := s.b.follower
+	if f == nil || s.changes.Load() != nil { // or the topics are others from there on
+		return through, nil
+	}
+	last, err := s.b.store.Last(ctx)
+	if err != nil {
+		return "", &storeError{err}
+	}
+	if through == "" || f.Compare(last, through) <= 0 {
+		return through, nil
+	}
+	return last, nil
 }
 
 // present hands out a snapshot, if there is one to be had.

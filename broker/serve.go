@@ -26,6 +26,7 @@ import (
 // says. A Broker that shuts down or is closed answers 200, a reconnection time, and
 // the end, for browsers never come back from another status.
 //
+// HEAD gets what a GET would that is let in: the limits on subscribers are not for it.
 // Over HTTP/1.1 the response is not in chunks, and ends with its connection.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.serveTopics(w, r, func(r *http.Request) ([]string, error) {

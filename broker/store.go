@@ -26,6 +26,10 @@ var (
 // [NewMemoryStore] is the default, [Discard] keeps nothing; package storetest
 // checks an implementation of your own.
 //
+// An event that no stream can carry, such as one with a line end in its Type, which
+// Publish refuses, is left out by a Broker that meets it in a shared history, with an
+// error in the log.
+//
 // All methods may be called concurrently. A Store whose Append can fail after
 // it has stored must be a [Follower], or an event would be in the history and
 // reach nobody.

@@ -34,7 +34,8 @@ type Subscriber struct {
 	// Lag is for how long there has been something that it does not have yet:
 	// since the write that is under way began, since its queue has not been
 	// empty, or since it began to read the Store, whichever is longest ago. 0:
-	// it has all there is.
+	// it has all there is. Who keeps up lags for some milliseconds in the middle of a
+	// delivery: slow is who lags for longer.
 	Lag time.Duration
 
 	// CatchingUp says that what it gets now comes from the Store.
