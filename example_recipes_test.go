@@ -61,9 +61,9 @@ func Example_authorizeByToken() {
 	var tickets sync.Map
 	b := broker.New(&broker.Options{
 		Topics: func(r *http.Request) ([]string, error) {
-			token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-			_, ticket := tickets.LoadAndDelete(r.URL.Query().Get("ticket"))
-			if !ticket && !valid(token) {
+			token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			ticket, _ := r.Context().Value(ticketKey{}).(bool)
+			if !ticket && !(bearer && valid(token)) {
 				return nil, &broker.StatusError{Code: http.StatusUnauthorized}
 			}
 			return []string{"news"}, nil
@@ -71,8 +71,12 @@ func Example_authorizeByToken() {
 		Backlog: 1,
 	})
 	defer b.Close()
+	events := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, ticket := tickets.LoadAndDelete(r.URL.Query().Get("ticket"))
+		b.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), ticketKey{}, ticket)))
+	})
 	b.Publish(context.Background(), sse.Event{Data: "hello"}, "news")
-	server := httptest.NewServer(b)
+	server := httptest.NewServer(events)
 	defer server.Close()
 	defer b.Close()
 
@@ -88,15 +92,22 @@ func Example_authorizeByToken() {
 	}
 
 	// What a handler for pages that have logged in answers.
-	ticket := rand.Text() // to be forgotten after a minute, if nobody comes with it
+	ticket := rand.Text()
 	tickets.Store(ticket, true)
-	fmt.Println(try(b, ssetest.NewRequest("/events?ticket="+ticket, "")))
-	fmt.Println(try(b, ssetest.NewRequest("/events?ticket="+ticket, "")))
+	time.AfterFunc(time.Minute, func() { tickets.Delete(ticket) }) // nobody came with it
+	fmt.Println(try(events, ssetest.NewRequest("/events?ticket="+ticket, "")))
+	fmt.Println(try(events, ssetest.NewRequest("/events?ticket="+ticket, "")))
+	r := ssetest.NewRequest("/events", "")
+	r.Header.Set("Authorization", "secret") // no Bearer
+	fmt.Println(try(events, r))
 	// Output:
 	// hello <nil>
 	// 200
 	// 401
+	// 401
 }
+
+type ticketKey struct{}
 
 // A page of another origin needs the stream's permission, and by name if it
 // sends cookies: new EventSource(url, {withCredentials: true}).
@@ -117,20 +128,26 @@ func Example_cors() {
 		}
 		b.ServeHTTP(w, r)
 	})
+	mux := http.NewServeMux()
+	mux.Handle("/events", events) // without "GET", for OPTIONS has to get there
 
 	r := ssetest.NewRequest("/events", "")
 	r.Header.Set("Origin", "https://app.example.com")
-	rec := ssetest.Record(nil, events, r)
+	rec := ssetest.Record(nil, mux, r)
 	defer rec.Close()
 	fmt.Println(rec.Code(), rec.Header().Get("Access-Control-Allow-Origin"), rec.Header().Get("Access-Control-Allow-Credentials"))
 
 	r.Header.Set("Origin", "https://elsewhere.example.com")
-	other := ssetest.Record(nil, events, r)
+	other := ssetest.Record(nil, mux, r)
 	defer other.Close()
 	fmt.Printf("%d %q\n", other.Code(), other.Header().Get("Access-Control-Allow-Origin"))
+
+	r.Method = http.MethodOptions
+	fmt.Println(try(mux, r))
 	// Output:
 	// 200 https://app.example.com true
 	// 200 ""
+	// 204
 }
 
 // First the listeners close, so that nobody comes back to a server that ends.
@@ -141,6 +158,7 @@ func Example_shutdown() {
 	server := &http.Server{
 		Handler:           b,
 		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // of a request with its body; streams are exempt
 		WriteTimeout:      10 * time.Second, // streams have one for each write instead
 		IdleTimeout:       time.Minute,
 		HTTP2:             &http.HTTP2Config{WriteByteTimeout: 10 * time.Second},
@@ -210,17 +228,17 @@ func Example_notifications() {
 	type notification struct {
 		Text string `json:"text"`
 	}
-	b := broker.New(&broker.Options{Backlog: 20}) // a new tab shows the latest
+	b := broker.New(&broker.Options{
+		Topics:  func(r *http.Request) ([]string, error) { return []string{"user/" + userOf(r)}, nil },
+		Backlog: 20, // a new tab shows the latest
+	})
 	defer b.Close()
-	feed := func(w http.ResponseWriter, r *http.Request) {
-		b.Handler("user/"+userOf(r)).ServeHTTP(w, r)
-	}
 	notify := func(ctx context.Context, user, text string) error {
 		_, err := ssejson.Publish(ctx, b, notification{text}, "user/"+user)
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /notifications", loggedIn(http.HandlerFunc(feed)))
+	mux.Handle("GET /notifications", loggedIn(b))
 
 	for user, text := range map[string]string{"ada": "Your build has passed.", "bob": "Your invoice is here."} {
 		if err := notify(context.Background(), user, text); err != nil {
@@ -249,6 +267,7 @@ type part struct {
 // answer streams what a model generates. It stops with the client: r's context
 // ends, and with it the model, so that nobody pays for what nobody reads.
 func answer(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 	question := r.FormValue("question") // first: a stream that has begun is no time to read the body
 	stream, err := sse.NewWriter(w, r, nil)
 	if err != nil {
@@ -256,14 +275,17 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer stream.Close()
-	for token := range generate(r.Context(), question) {
+	for token, err := range generate(r.Context(), question) {
+		if err != nil {
+			return // without [DONE], so that nobody takes this for all
+		}
 		ev, err := ssejson.Event(part{Text: token})
 		if err != nil || stream.Send(ev) != nil {
 			return // the client is gone
 		}
 	}
 	if r.Context().Err() == nil {
-		stream.Send(sse.Event{Data: "[DONE]"}) // without it nobody knows that this was all
+		stream.Send(sse.Event{Data: "[DONE]"})
 	}
 }
 
@@ -286,9 +308,73 @@ func read(stream io.Reader, out io.Writer) error {
 	return errors.New("the answer was cut off")
 }
 
-// generate stands for a model.
-func generate(ctx context.Context, question string) iter.Seq[string] {
-	return slices.Values([]string{question, "\n", "Because ", "of ", "Rayleigh ", "scattering.\n"})
+// generate stands for a model, which fails at questions that are none.
+func generate(ctx context.Context, question string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, token := range []string{question, "\n", "Because ", "of ", "Rayleigh ", "scattering.\n"} {
+			if !yield(token, nil) {
+				return
+			}
+			if !strings.HasSuffix(question, "?") {
+				yield("", errors.New("the model has failed"))
+				return
+			}
+		}
+	}
+}
+
+// answerSlowly is answer for a model that thinks for longer than a proxy waits.
+// SendAll sends heartbeats meanwhile; in return, somebody else fills its channel.
+func answerSlowly(w http.ResponseWriter, r *http.Request) {
+	question := r.FormValue("question")
+	stream, err := sse.NewWriter(w, r, nil)
+	if err != nil {
+		http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
+		return
+	}
+	defer stream.Close()
+	events := make(chan sse.Event)
+	var failure error // set before events is closed
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel() // the model stops when the client is gone
+	go func() {
+		defer close(events)
+		for token, err := range generate(ctx, question) {
+			if err != nil {
+				failure = err
+				return
+			}
+			select {
+			case events <- sse.Event{Data: token}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	if err := stream.SendAll(ctx, events); err != nil || failure != nil {
+		return // the client is gone, or the model has failed
+	}
+	stream.Send(sse.Event{Data: "[DONE]"})
+}
+
+func Example_answerSlowly() {
+	for _, question := range []string{"Why is the sky blue?", "Because."} {
+		form := strings.NewReader(url.Values{"question": {question}}.Encode())
+		r := httptest.NewRequest("POST", "/", form)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		rec := ssetest.Record(nil, http.HandlerFunc(answerSlowly), r)
+		last := ""
+		for ev, err := range rec.Events() {
+			if err == nil {
+				last = ev.Data
+			}
+		}
+		fmt.Printf("%q\n", last)
+		rec.Close()
+	}
+	// Output:
+	// "[DONE]"
+	// "Because."
 }
 
 // An answer of a language model, written and read.
@@ -311,6 +397,53 @@ func Example_answer() {
 	// Because of Rayleigh scattering.
 	// <nil>
 	// the answer was cut off
+}
+
+// A relay is one client of another server, whose events it publishes to any number
+// of its own.
+func Example_relay() {
+	other := broker.New(&broker.Options{Backlog: -1})
+	defer other.Close()
+	server := httptest.NewServer(other)
+	defer server.Close()
+	defer other.Close()
+	url := server.URL
+
+	b := broker.New(&broker.Options{Backlog: -1})
+	defer b.Close()
+	upstream := client.New(url, &client.Options{IdleTimeout: 45 * time.Second}) // its heartbeats come every 15 s
+	relay := func(ctx context.Context) error {
+		for ev, err := range upstream.Events(ctx) {
+			if err != nil {
+				return err
+			}
+			ev.ID, ev.Retry = "", 0 // for your subscribers the broker has its own
+			if _, err := b.Publish(ctx, ev); err != nil {
+				return err
+			}
+		}
+		return nil // the other server says that it is over
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	relayed := make(chan error)
+	go func() { relayed <- relay(ctx) }()
+	for _, data := range []string{"one", "two"} {
+		other.Publish(ctx, sse.Event{Data: data})
+	}
+	rec := ssetest.Record(nil, b, ssetest.NewRequest("/events", ""))
+	defer rec.Close()
+	for range 2 {
+		ev, err := rec.Next()
+		fmt.Println(ev.Data, err)
+	}
+	cancel()
+	fmt.Println(<-relayed)
+	// Output:
+	// one <nil>
+	// two <nil>
+	// context canceled
 }
 
 // A page that shows the state of something gets all of it first, and then what
@@ -342,9 +475,11 @@ func Example_dashboard() {
 	set := func(ctx context.Context, m reading) error {
 		mu.Lock()
 		defer mu.Unlock()
+		if _, err := ssejson.Publish(ctx, b, m); err != nil {
+			return err
+		}
 		state[m.Sensor] = m
-		_, err := ssejson.Publish(ctx, b, m)
-		return err
+		return nil
 	}
 
 	ctx := context.Background()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/fanfare-go/fanfare/broker"
 	"github.com/fanfare-go/fanfare/client"
@@ -88,7 +89,7 @@ func Example_client() {
 	defer b.Close()
 
 	follow := func(ctx context.Context, url string) error {
-		c := client.New(url, nil)
+		c := client.New(url, &client.Options{IdleTimeout: 45 * time.Second}) // heartbeats come every 15 s
 		for ev, err := range c.Events(ctx) {
 			if err != nil {
 				return err // the last element

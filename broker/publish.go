@@ -17,8 +17,9 @@ import (
 // Publish, never for a subscriber. The slice of topics is not kept.
 //
 // An event that was read from another stream has the ID of that stream, which an
-// event without one shares with the event before it, and may have a Retry that is
-// not meant for your clients: clear both before you publish it.
+// event without one, such as a gap, shares with the event before it, and may have a
+// Retry that is not meant for your clients: clear both before you publish it, or, to
+// keep the IDs, the Retry and each ID that is that of the event before.
 //
 // Nothing is published if the error is
 //   - a [*sse.FieldError]: the Type or ID would corrupt the stream, the Retry is
