@@ -36,7 +36,7 @@ func TestQuickModeLosesNothingAndPrintsEveryRatio(t *testing.T) {
 	table, _, _ := strings.Cut(out.String(), "\n\n")
 	rows := strings.Split(table, "\n")
 	head := cells(rows[0])
-	assert.Len(t, rows, 2+17)
+	assert.Len(t, rows, 2+18)
 	for _, row := range rows[2:] {
 		row := cells(row)
 		require.Len(t, row, len(head))
