@@ -41,7 +41,6 @@ type Broker struct {
 	// orders Store.Append.
 	publishing chan struct{}
 	appended   string // newest ID that Append gave here; guarded by publishing
-	appendedIn int64  // setBacks at that time; guarded by publishing
 
 	ctx      context.Context // ends with Close; every call of the Store sees it
 	abort    context.CancelFunc
@@ -78,9 +77,8 @@ type Broker struct {
 	crowd    int                        // how many there were when the end began
 	interest map[string][]interest
 
-	ends     atomic.Int64 // calls of End; written under the order lock
-	setBacks atomic.Int64 // calls of setBack; written under the order lock
-	stats    counters
+	ends  atomic.Int64 // calls of End; written under the order lock
+	stats counters
 }
 
 // interest is how many registrations for a topic a shard has, or had until it

@@ -160,11 +160,11 @@ func (s *Subscription) takeBatch(ctx context.Context, out outlet, reg *registrat
 		if s.worker != nil {
 			return errTime // for the Logger
 		}
+		s.forgetLost(reg)
 		s.seen = before
 		if s.dropped.Load() > 0 { // not by the Store alone
 			s.logSlow(ctx, "events were dropped")
 		}
-		s.forgetOrder()
 		return s.tell(out)
 	}
 	s.seen = s.held.n
@@ -246,10 +246,19 @@ func (s *Subscription) isBehind(id string) bool {
 	return f != nil && id != "" && s.handed != "" && f.Compare(id, s.handed) <= 0
 }
 
-// forgetOrder is called where a gap is: what comes after it need not come after what
-// has been handed out, for a Follower may have lost that, too.
-func (s *Subscription) forgetOrder() {
-	if s.b.follower != nil && !s.ahead {
+// forgetLost makes s have no cursor where it has one that the Follower has lost, with a
+// gap for it that s has not been told yet: if the ID has been given again, it is that
+// of another event, and those before that are missing.
+func (s *Subscription) forgetLost(reg *registration) {
+	back := reg.setBack.Load()
+	if back == nil || back.at <= s.seen {
+		return
+	}
+	f := s.b.follower
+	if s.position != "" && f.Compare(s.position, back.last) > 0 {
+		s.position = ""
+	}
+	if s.handed != "" && f.Compare(s.handed, back.last) > 0 {
 		s.handed = ""
 	}
 }
@@ -259,10 +268,10 @@ func (s *Subscription) reason(out outlet, reg *registration) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
+	s.forgetLost(reg)
 	catchesUp := reg.behind && s.b.opts.Slow == CatchUp // and finds out whether anything is gone
 	if missed := reg.missed.Load(); missed > s.seen && !catchesUp {
 		s.seen = missed
-		s.forgetOrder()
 		if err := s.tell(out); err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 	switch {
 	case errors.Is(err, ErrDuplicate):
 		if b.follower != nil && (b.appended == "" || b.follower.Compare(ev.ID, b.appended) > 0) {
-			b.appended, b.appendedIn = ev.ID, b.setBacks.Load() // a retry: Shutdown waits for it, too
+			b.appended = ev.ID // a retry: Shutdown waits for it, too
 		}
 		return ev.ID, ErrDuplicate
 	case err != nil && b.ctx.Err() != nil:
@@ -68,7 +68,7 @@ func (b *Broker) Publish(ctx context.Context, ev sse.Event, topics ...string) (i
 	case err != nil:
 		return "", fmt.Errorf("broker: append: %w", err)
 	}
-	b.appended, b.appendedIn = ev.ID, b.setBacks.Load()
+	b.appended = ev.ID
 	b.stats.published.Add(1)
 	if b.follower != nil {
 		return ev.ID, nil // read hands it over when its turn comes
@@ -131,9 +131,8 @@ func (b *Broker) setBack(last string) {
 		return
 	}
 	b.newest = last
-	b.setBacks.Add(1)
-	if b.last != "" {
-		closeOnce(b.reached) // it may be among what is lost
+	for s := range b.subs {
+		s.setBackLocked(last)
 	}
 	b.tellGapLocked(last, &frame{})
 }

@@ -113,7 +113,12 @@ func (s *Subscription) catchUpThrough(ctx context.Context, out outlet, through s
 			err = s.pass(ctx, out, q)
 		}
 	case lost:
-		if q.After = s.position; q.After == "" || q.After != through {
+		switch s.position {
+		case "":
+			err = ErrGap // which has been told
+		case through:
+		default:
+			q.After = s.position
 			err = s.pass(ctx, out, q)
 		}
 	}
@@ -188,9 +193,6 @@ func (s *Subscription) startOver(ctx context.Context, out outlet, through string
 		return context.Cause(ctx)
 	}
 	s.stage, s.position = lost, ""
-	if s.isBehind(through) && through != s.handed {
-		s.handed = "" // the history is not what it was: see Broker.setBack
-	}
 	if !s.told {
 		s.told = true
 		if err := s.tell(out); err != nil {

@@ -1,6 +1,8 @@
 package broker_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -108,30 +110,189 @@ func TestWhoCatchesUpWhenAFollowerIsSetBackMissesNothing(t *testing.T) {
 }
 
 func TestShutdownDoesNotWaitForWhatAFollowerHasLost(t *testing.T) {
-	for _, during := range []bool{false, true} {
+	for _, lost := range []int{4, 6} { // 4: none that was delivered
+		for _, when := range []time.Duration{0, time.Minute} {
+			synctest.Test(t, func(t *testing.T) {
+				log := storetest.NewLog()
+				view := log.View()
+				b := newBroker(t, &broker.Options{Store: view})
+				publish(t, b, 1, 5)
+				synctest.Wait()
+				view.Pause()
+				publish(t, b, 6, 9)
+				time.AfterFunc(when, func() {
+					log.SetBack(lost)
+					view.Resume()
+				})
+				if when == 0 {
+					synctest.Wait()
+				}
+				start := time.Now()
+				require.NoError(t, b.Shutdown(t.Context()))
+				assert.LessOrEqual(t, time.Since(start), when+8*time.Second)
+			})
+		}
+	}
+}
+
+func TestWhoIsSlowWhenAFollowerIsSetBackDoesNotGoOnFromALostID(t *testing.T) {
+	for _, slow := range []broker.SlowPolicy{broker.CatchUp, broker.Conflate} {
 		synctest.Test(t, func(t *testing.T) {
 			log := storetest.NewLog()
-			view := log.View()
-			b := newBroker(t, &broker.Options{Store: view})
-			publish(t, b, 1, 5)
+			b := newBroker(t, &broker.Options{Store: log.View(), QueueSize: 2, Slow: slow})
+			sub := subscribe(t, b)
+			publish(t, b, 1, 1)
+			assert.Equal(t, numbers(1, 1), take(t, sub, 1))
+			publish(t, b, 2, 3) // queued, and then lost
 			synctest.Wait()
-			view.Pause()
-			publish(t, b, 6, 9)
-			setBack := func() {
-				log.SetBack(6) // the last that were delivered, too
-				view.Resume()
-			}
-			if during {
-				time.AfterFunc(time.Minute, setBack)
-			} else {
-				setBack()
-				synctest.Wait()
-			}
-			start := time.Now()
-			require.NoError(t, b.Shutdown(t.Context()))
-			assert.LessOrEqual(t, time.Since(start), time.Minute)
+			log.SetBack(2)
+			synctest.Wait()
+			publish(t, b, 4, 8) // 4 and 5 have the IDs of 2 and 3
+			synctest.Wait()
+			got, err := pending(t, sub)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"2", "3", "gap:", "1", "4", "5", "6", "7", "8"}, got, slow)
 		})
 	}
+}
+
+func TestWhoHasNotHeardThatAFollowerIsSetBackWhenItIsAgainGetsAllThatIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := storetest.NewLog()
+		b := newBroker(t, &broker.Options{Store: log.View(), QueueSize: 8})
+		sub := subscribe(t, b)
+		publish(t, b, 1, 3)
+		synctest.Wait()
+		log.SetBack(2) // to 1
+		synctest.Wait()
+		publish(t, b, 4, 4) // has the ID of 2
+		publish(t, b, 5, 9, "other")
+		synctest.Wait()
+		log.SetBack(2) // to what has an ID after that of 3
+		synctest.Wait()
+		publish(t, b, 10, 10)
+		got, err := pending(t, sub)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"1", "2", "3", "gap:", "4", "gap:", "10"}, got)
+	})
+}
+
+func TestWhoBeginsWithASnapshotWhenAFollowerIsSetBackDoesNotGoOnFromALostID(t *testing.T) {
+	for _, slow := range []broker.SlowPolicy{broker.CatchUp, broker.Conflate} {
+		synctest.Test(t, func(t *testing.T) {
+			log := storetest.NewLog()
+			hold := make(chan struct{})
+			b := newBroker(t, &broker.Options{Store: log.View(), Slow: slow,
+				Snapshot: func(*http.Request, []string) ([]sse.Event, error) {
+					<-hold
+					return []sse.Event{{Data: "state"}}, nil
+				}})
+			ids := publish(t, b, 1, 5)
+			synctest.Wait()
+			s := connect(t, b, "")
+			synctest.Wait()
+			log.SetBack(3)
+			synctest.Wait()
+			publish(t, b, 6, 10)
+			synctest.Wait()
+			close(hold)
+			state := block("", "state")
+			assert.Equal(t, state+"id: "+ids[4]+"\n\nevent: gap\ndata: \n\n"+state+"id: "+strings.TrimSuffix(ids[0], "1")+"7\n\n", s.news())
+		})
+	}
+}
+
+func TestWhoIsAheadOfItsBrokerWhenAFollowerIsSetBackGetsWhatIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := storetest.NewLog()
+		view := log.View()
+		ahead, lagging := newBroker(t, &broker.Options{Store: log.View()}), newBroker(t, &broker.Options{Store: view})
+		publish(t, ahead, 1, 5)
+		synctest.Wait()
+		view.Pause()
+		ids := publish(t, ahead, 6, 10)
+		sub := resume(t, lagging, ids[4])
+		got, err := pending(t, sub)
+		require.NoError(t, err)
+		assert.Empty(t, got)
+		log.SetBack(8)
+		view.Resume()
+		got, err = pending(t, sub)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"gap:"}, got)
+		publish(t, ahead, 11, 20)
+		got, err = pending(t, sub)
+		require.NoError(t, err)
+		assert.Equal(t, numbers(11, 20), got)
+	})
+}
+
+func TestATopicThatWasAddedBeforeAFollowerIsSetBackIsFollowedFromThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := storetest.NewLog()
+		b := newBroker(t, &broker.Options{Store: log.View(), QueueSize: 2})
+		sub := subscribe(t, b, "a")
+		publish(t, b, 1, 2, "a")
+		assert.Equal(t, numbers(1, 2), take(t, sub, 2))
+		publish(t, b, 3, 9, "a") // more than the queue holds
+		synctest.Wait()
+		require.NoError(t, sub.Add("b"))
+		log.SetBack(5)
+		synctest.Wait()
+		publish(t, b, 10, 20, "b") // the first have the IDs of 5 to 9
+		got, err := pending(t, sub)
+		require.NoError(t, err)
+		assert.Equal(t, append(numbers(3, 4), numbers(10, 20)...), got)
+	})
+}
+
+func TestAReplayThatBeginsAfterAFollowerWasSetBackRepeatsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := storetest.NewLog()
+		b := newBroker(t, &broker.Options{Store: log.View()})
+		ids := publish(t, b, 1, 9)
+		synctest.Wait()
+		sub := resume(t, b, ids[2]) // to get what comes through 9 from the Store
+		log.SetBack(5)
+		synctest.Wait()
+		publish(t, b, 10, 15)
+		got, err := pending(t, sub)
+		require.NoError(t, err)
+		assert.Equal(t, append([]string{"4", "gap:"}, numbers(10, 15)...), got)
+	})
+}
+
+// unsteady is a Follower whose Last fails so many times.
+type unsteady struct {
+	broker.Follower
+	times int
+}
+
+func (f *unsteady) Last(ctx context.Context) (string, error) {
+	if f.times > 0 {
+		f.times--
+		return "", errors.New("away")
+	}
+	return f.Follower.Last(ctx)
+}
+
+func TestALostCursorIsNotSetBackByABrokerThatLagsAndWhoseFollowerFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := storetest.NewLog()
+		view := log.View()
+		store := &unsteady{Follower: view}
+		ahead, lagging := newBroker(t, &broker.Options{Store: log.View()}), newBroker(t, &broker.Options{Store: store})
+		publish(t, ahead, 1, 4)
+		synctest.Wait()
+		view.Pause()
+		ids := publish(t, ahead, 5, 8)
+		store.times = 1
+		s := connect(t, lagging, "unknown")
+		time.Sleep(time.Second)
+		news := s.news()
+		assert.Equal(t, 1, strings.Count(news, "event: gap"))
+		assert.True(t, strings.HasSuffix(news, block(ids[3], "8")), news)
+	})
 }
 
 func TestAFollowerThatIsSetBackAndDoesNotSayWhereToIsAskedAgain(t *testing.T) {

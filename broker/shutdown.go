@@ -37,7 +37,7 @@ func (b *Broker) finish(ctx context.Context) error {
 		b.last = appended
 		b.reachLocked()
 		b.order.Unlock()
-		if err := b.wait(ctx, b.reached); err != nil {
+		if err := b.awaitReturn(ctx, appended); err != nil {
 			return err
 		}
 	}
@@ -51,8 +51,7 @@ func (b *Broker) finish(ctx context.Context) error {
 }
 
 // lastAppended waits for the Publish that is under way, whose event still
-// counts, and returns the ID of the last event, if there is one to wait for. The
-// Store may hang.
+// counts, and returns the ID of the last event. The Store may hang.
 func (b *Broker) lastAppended(ctx context.Context) (string, error) {
 	select {
 	case b.publishing <- struct{}{}:
@@ -66,10 +65,28 @@ func (b *Broker) lastAppended(ctx context.Context) (string, error) {
 		}
 	}
 	defer b.unlockPublishing()
-	if b.appendedIn != b.setBacks.Load() {
-		return "", nil // the Follower may have lost it, and never yield it
-	}
 	return b.appended, nil
+}
+
+// awaitReturn waits until the event that Publish appended here last has come back
+// from the Follower, unless the Follower has lost it, and so will never yield it.
+func (b *Broker) awaitReturn(ctx context.Context, appended string) error {
+	ctx, cancel := b.bind(ctx)
+	defer cancel()
+	for failures := 0; ; failures++ {
+		soon, stop := context.WithTimeout(ctx, backoff(failures))
+		err := b.wait(soon, b.reached)
+		stop()
+		if err == nil || b.ctx.Err() != nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if id, err := b.store.Last(ctx); err == nil && b.follower.Compare(id, appended) < 0 {
+			return nil
+		}
+	}
 }
 
 // wait waits for done, for the end of ctx, or for Close, which is no error.

@@ -159,11 +159,11 @@ func New(url string, opts *Options) *Client {
 		c.opts = *opts
 	}
 	o := &c.opts
-	c.err = cmp.Or(checkURL(url), checkHeader(o.Header))
 	if o.Method == "" {
 		o.Method = http.MethodGet
 	}
 	o.Header = ownHeader(o.Header)
+	c.err = cmp.Or(checkURL(url), checkHeader(o.Header))
 	o.Body = bytes.Clone(o.Body)
 	if o.Retryable == nil {
 		o.Retryable = retryable

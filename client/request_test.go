@@ -264,3 +264,12 @@ func TestNetHTTPRefusesNoHeaderThatIsNotReported(t *testing.T) {
 		}
 	}
 }
+
+func TestTheClientsOwnLastEventIDIsNoReasonToRefuseAHeader(t *testing.T) {
+	c := &chain{}
+	opts := &client.Options{HTTPClient: &http.Client{Transport: c}, Header: http.Header{"Last-Event-Id": {"a\n"}}}
+	for _, err := range client.New("http://home.test/", opts).Events(t.Context()) {
+		t.Error(err)
+	}
+	assert.Len(t, c.asked, 1)
+}

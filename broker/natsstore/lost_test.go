@@ -255,3 +255,38 @@ func TestANewestEventThatWasDeletedByHandIsNotWaitedFor(t *testing.T) {
 	assert.Equal(t, []string{"1"}, got)
 	assert.Less(t, time.Since(began), time.Second)
 }
+
+func TestWhatIsLostIsWaitedForOnceAtMost(t *testing.T) {
+	t.Parallel()
+	e, name := startEngine(t), newName()
+	s := open(t, connect(t, e.url()), natsstore.Options{Name: name, PageSize: 2})
+	add(t, s, "1", "2", "3")
+	older := e.backup()
+	awaitEngine(t, s)
+	ids := add(t, s, numbers(4, 23)...)
+	e.restore(older)
+	awaitEngine(t, s) // 2 s
+	began := time.Now()
+	got, err := ranged(t.Context(), s, broker.Query{Through: ids[len(ids)-1], Newest: 5})
+	require.NoError(t, err)
+	assert.Equal(t, numbers(1, 3), got)
+	_, err = s.Last(t.Context())
+	require.NoError(t, err)
+	assert.Less(t, time.Since(began), 2*time.Second)
+}
+
+func TestAFollowerThatIsIdleTellsNoGapForWhatItHas(t *testing.T) {
+	t.Parallel()
+	e, name := startEngine(t), newName()
+	js := connect(t, e.url())
+	b := newBroker(t, open(t, js, natsstore.Options{Name: name, MaxAge: time.Second}))
+	sub := resume(t, b, "")
+	time.Sleep(6 * time.Second) // there is nothing
+	publish(t, b, 1, 3)
+	assert.Equal(t, numbers(1, 3), take(t, sub, 3))
+	e.addForeign(name)
+	time.Sleep(7 * time.Second) // and all goes
+	publish(t, b, 4, 5)
+	assert.Equal(t, numbers(4, 5), take(t, sub, 2))
+	assert.Zero(t, b.Stats().Gaps)
+}

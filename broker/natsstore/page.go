@@ -67,7 +67,9 @@ func (s *Store) read(ctx context.Context, c *cursor) ([]entry, error) {
 			return nil, err
 		}
 		entries, err = c.advance(st, entries)
-		s.see(c.at) // the replica that answered may be ahead of the leader
+		if len(entries) > 0 {
+			s.see(c.at) // the replica that answered may be ahead of the leader
+		}
 		if len(entries) > 0 || err != nil {
 			return entries, err
 		}

@@ -161,7 +161,7 @@ func (v *View) seek(ctx context.Context, q broker.Query) (*cursor, error) {
 	}
 	if q.Newest > 0 {
 		n := 0
-		for i := c.through; i >= c.next; i-- {
+		for i := min(c.through, l.newestLocked()); i >= c.next; i-- {
 			if wanted(l.held[i-l.first].Topics, q.Topics) {
 				n++
 			}
