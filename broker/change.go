@@ -209,26 +209,6 @@ func (s *Subscription) settleLocked() {
 	}
 }
 
-// setBackLocked says that the history ends with an ID, from which it goes on: what was
-// to begin, or to end, after that does so there.
-func (s *Subscription) setBackLocked(last string) {
-	f := s.b.follower
-	if s.known && f.Compare(s.through, last) > 0 {
-		s.through = last
-	}
-	c := s.changes.Load()
-	if c == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range c.epochs {
-		if e.after != "" && f.Compare(e.after, last) > 0 {
-			e.after = last
-		}
-	}
-}
-
 // beginning returns the ID after which e begins. While it was not known no event
 // was handed over.
 func (b *Broker) beginning(e *epoch) string {

@@ -246,23 +246,6 @@ func (s *Subscription) isBehind(id string) bool {
 	return f != nil && id != "" && s.handed != "" && f.Compare(id, s.handed) <= 0
 }
 
-// forgetLost makes s have no cursor where it has one that the Follower has lost, with a
-// gap for it that s has not been told yet: if the ID has been given again, it is that
-// of another event, and those before that are missing.
-func (s *Subscription) forgetLost(reg *registration) {
-	back := reg.setBack.Load()
-	if back == nil || back.at <= s.seen {
-		return
-	}
-	f := s.b.follower
-	if s.position != "" && f.Compare(s.position, back.last) > 0 {
-		s.position = ""
-	}
-	if s.handed != "" && f.Compare(s.handed, back.last) > 0 {
-		s.handed = ""
-	}
-}
-
 // reason says why the queue was closed.
 func (s *Subscription) reason(out outlet, reg *registration) error {
 	if s.closed.Load() {

@@ -42,7 +42,8 @@ package broker
 // What is not live is in replay.go: it asks the Store for what comes before
 // Subscription.through, the newest ID when it was registered, while the queue fills
 // with what comes after. Whose queue is full under CatchUp goes back to resuming.
-// change.go is about who changes its topics meanwhile.
+// change.go is about who changes its topics meanwhile, setback.go about a history that
+// is not what it was.
 //
 // # Who owns what
 //

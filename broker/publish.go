@@ -122,21 +122,6 @@ func (b *Broker) handOver(f *frame, gap bool) {
 	}
 }
 
-// setBack makes last the newest ID, which comes before the one that was, for the
-// Store has lost what is between. All subscribers are told a gap.
-func (b *Broker) setBack(last string) {
-	b.order.Lock()
-	defer b.order.Unlock()
-	if b.frozen {
-		return
-	}
-	b.newest = last
-	for s := range b.subs {
-		s.setBackLocked(last)
-	}
-	b.tellGapLocked(last, &frame{})
-}
-
 // tellGapLocked has all subscribers told that events are missing up to an ID, which
 // next follows; "": up to next.
 func (b *Broker) tellGapLocked(id string, next *frame) {

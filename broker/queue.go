@@ -241,15 +241,6 @@ func (s *shard) mark(o op) {
 // way to the subscriber.
 func (r *registration) isIdle() bool { return len(r.queue) == 0 && r.eventsOut.Load() == r.eventsIn }
 
-// noteSetBack notes that the history was set back to an ID, for which the gap stands
-// that was counted last.
-func (r *registration) noteSetBack(last string) {
-	if before := r.setBack.Load(); before != nil && r.sub.b.follower.Compare(before.last, last) < 0 {
-		last = before.last // nobody knows here whether that gap was told
-	}
-	r.setBack.Store(&setBack{r.count, last})
-}
-
 // gap tells every registration that events are missing which nobody here has
 // seen: it counts one that is not there. Whoever gets a Snapshot after a gap has to
 // go through a replay for it.

@@ -77,14 +77,6 @@ type registration struct {
 	setBack atomic.Pointer[setBack] // of the history, while there was this registration; nil: it was not
 }
 
-// A setBack says that the Follower has lost what came after an ID, and that a gap
-// stands for it: see [Broker.setBack]. IDs after that one are given again, and are
-// those of other events then.
-type setBack struct {
-	at   uint64 // item.n of the gap
-	last string // the ID
-}
-
 // An op is what a shard is asked to do. Ops of one shard are handed over under
 // the order lock, and done in that order.
 type op struct {
