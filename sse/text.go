@@ -129,9 +129,11 @@ func illFormed(b []byte) int {
 // takes for it.
 func isASCII(b []byte) bool {
 	w := uint64(0)
-	for ; len(b) >= 32; b = b[32:] {
-		w = binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) |
-			binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
+	for ; len(b) >= 64; b = b[64:] {
+		w |= binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) |
+			binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:]) |
+			binary.LittleEndian.Uint64(b[32:]) | binary.LittleEndian.Uint64(b[40:]) |
+			binary.LittleEndian.Uint64(b[48:]) | binary.LittleEndian.Uint64(b[56:])
 		if w&highs != 0 {
 			return false
 		}
