@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/fanfare-go/fanfare/broker"
 	"github.com/fanfare-go/fanfare/sse"
@@ -52,7 +53,7 @@ func newCluster(urls string, parts []part) *cluster {
 		n := &node{name: name, urls: urls, changed: c.changed, acting: make(chan struct{}, 1)}
 		c.nodes, c.parts = append(c.nodes, n), append(c.parts, n)
 	}
-	c.front = newFront(c.nodes)
+	c.front = newFront(c.nodes, writeTimeout)
 	return c
 }
 
@@ -122,7 +123,11 @@ func (c *cluster) act(do func(part) error) http.HandlerFunc {
 			if p.state().Name != r.PathValue("name") {
 				continue
 			}
-			if err := do(p); err != nil {
+			err := do(p)
+			// A node that waits for the engine may have taken longer than the server's
+			// WriteTimeout, and there is an answer all the same.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+			if err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
 			}

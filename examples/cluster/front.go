@@ -21,13 +21,14 @@ import (
 // idle, and where a node dies it lets the stream break, so that the client
 // comes back, and goes on where it was, on another node.
 type front struct {
-	nodes     []*node
-	turn      atomic.Uint64
-	transport http.Transport
+	nodes        []*node
+	writeTimeout time.Duration // of each write to a client
+	turn         atomic.Uint64
+	transport    http.Transport
 }
 
-func newFront(nodes []*node) *front {
-	return &front{nodes: nodes, transport: http.Transport{
+func newFront(nodes []*node, writeTimeout time.Duration) *front {
+	return &front{nodes: nodes, writeTimeout: writeTimeout, transport: http.Transport{
 		DisableCompression:    true,
 		ResponseHeaderTimeout: 5 * time.Second, // a node that hangs is as good as down
 		IdleConnTimeout:       time.Minute,
@@ -35,12 +36,43 @@ func newFront(nodes []*node) *front {
 }
 
 func (f *front) handler() http.Handler {
-	return &httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		Rewrite:      func(p *httputil.ProxyRequest) { p.SetXForwarded() },
 		Transport:    f,
 		ErrorHandler: absent,
 		ErrorLog:     log.New(io.Discard, "", 0), // nodes that die are the point
 	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		proxy.ServeHTTP(&timely{w, control, f.writeTimeout}, r)
+		_ = control.SetWriteDeadline(time.Now().Add(f.writeTimeout)) // of what ends the response
+	})
+}
+
+// timely is a ResponseWriter whose writes have a deadline each. ReverseProxy
+// sets none, so that a client that never reads would keep its stream, and the
+// node's, for ever; and a server's WriteTimeout, which is for all writes together,
+// would end everybody else's.
+type timely struct {
+	http.ResponseWriter
+	control *http.ResponseController // of the ResponseWriter
+	timeout time.Duration
+}
+
+// Unwrap is for what else an [http.ResponseController] does.
+func (w *timely) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *timely) Write(p []byte) (int, error) {
+	if err := w.control.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+		return 0, err
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// FlushError ends the time that Write has set: over HTTP/2 it would end a stream
+// that has nothing to write when it passes.
+func (w *timely) FlushError() error {
+	return errors.Join(w.control.Flush(), w.control.SetWriteDeadline(time.Time{}))
 }
 
 var errNoNode = errors.New("no node answers")

@@ -84,7 +84,12 @@ func run(ctx context.Context, s settings, stdout io.Writer) error {
 		return err
 	}
 
-	server := &http.Server{Handler: c.routes(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{
+		Handler:           c.routes(),
+		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      writeTimeout, // streams have one for each write instead
+		IdleTimeout:       time.Minute,
+	}
 	defer server.Close()
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(ln) }()

@@ -27,6 +27,9 @@ const topic = "count"
 // grace is how long a node that ends waits for its clients.
 const grace = 2 * time.Second
 
+// writeTimeout is how long a write to a client may take.
+const writeTimeout = 10 * time.Second
+
 // dial connects to the servers, now or once they are there, and for ever.
 func dial(urls string) (*nats.Conn, error) {
 	return nats.Connect(urls,
@@ -87,7 +90,12 @@ func serveNode(ctx context.Context, urls string, stdin io.Reader, stdout io.Writ
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: events.Handler(topic), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{
+		Handler:           events.Handler(topic),
+		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      writeTimeout, // streams have one for each write instead
+		IdleTimeout:       time.Minute,
+	}
 	server.RegisterOnShutdown(func() { _ = events.Shutdown(ctx) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
