@@ -96,7 +96,6 @@ func serveNode(ctx context.Context, urls string, stdin io.Reader, stdout io.Writ
 		WriteTimeout:      writeTimeout, // streams have one for each write instead
 		IdleTimeout:       time.Minute,
 	}
-	server.RegisterOnShutdown(func() { _ = events.Shutdown(ctx) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 	fmt.Fprintln(stdout, ln.Addr())
@@ -108,8 +107,12 @@ func serveNode(ctx context.Context, urls string, stdin io.Reader, stdout io.Writ
 	}
 	end, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	err = events.Shutdown(end)
-	return errors.Join(err, server.Shutdown(end))
+	ended := make(chan error, 1)
+	server.RegisterOnShutdown(func() { ended <- events.Shutdown(end) })
+	if err := server.Shutdown(end); err != nil {
+		server.Close() // for instance a connection that the front has opened, and never used
+	}
+	return <-ended
 }
 
 const nodeFlag = "node"
