@@ -35,6 +35,7 @@ type state struct {
 // A cluster is some nodes, what they may share an engine with, and a front.
 type cluster struct {
 	nodes  []*node
+	stop   func() // ends the nodes' context
 	front  *front
 	parts  []part         // the nodes and the engine, if that is ours
 	states *broker.Broker // of all parts, as they change
@@ -42,15 +43,16 @@ type cluster struct {
 }
 
 // newCluster returns three nodes that are not started, on an engine with these
-// URLs.
-func newCluster(urls string, parts []part) *cluster {
+// URLs. They end with ctx.
+func newCluster(ctx context.Context, urls string, parts []part) *cluster {
 	c := &cluster{parts: parts}
+	ctx, c.stop = context.WithCancel(ctx)
 	c.states = broker.New(&broker.Options{
 		Store:    broker.Discard, // an old state is worthless
 		Snapshot: func(*http.Request, []string) ([]sse.Event, error) { return []sse.Event{c.event()}, nil },
 	})
 	for _, name := range []string{"1", "2", "3"} {
-		n := &node{name: name, urls: urls, changed: c.changed, acting: make(chan struct{}, 1)}
+		n := &node{name: name, ctx: ctx, urls: urls, changed: c.changed, acting: make(chan struct{}, 1)}
 		c.nodes, c.parts = append(c.nodes, n), append(c.parts, n)
 	}
 	c.front = newFront(c.nodes, writeTimeout)
@@ -70,6 +72,7 @@ func (c *cluster) start() error {
 
 // close ends the nodes.
 func (c *cluster) close() {
+	c.stop() // first: kill waits for a start that waits for the engine
 	for _, n := range c.nodes {
 		n.kill()
 	}

@@ -76,7 +76,7 @@ func trial(t *testing.T, fault func(c *cluster, e *engine, n *network, lasts tim
 	require.NoError(t, err)
 	t.Cleanup(e.kill)
 	n := newNetwork(t, e.running.Load().Addr().String())
-	c := newCluster(n.url(), nil)
+	c := newCluster(t.Context(), n.url(), nil)
 	t.Cleanup(c.close)
 	require.NoError(t, c.start())
 	server := httptest.NewServer(c.routes())

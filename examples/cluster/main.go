@@ -9,7 +9,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -77,11 +76,13 @@ func run(ctx context.Context, s settings, stdout io.Writer) error {
 		}
 		defer e.kill()
 		parts, urls = append(parts, e), e.url()
+	} else if err := await(ctx, urls, stdout); err != nil {
+		return unless(ctx, err)
 	}
-	c := newCluster(urls, parts)
+	c := newCluster(ctx, urls, parts)
 	defer c.close()
 	if err := c.start(); err != nil {
-		return err
+		return unless(ctx, err)
 	}
 
 	server := &http.Server{
@@ -101,8 +102,35 @@ func run(ctx context.Context, s settings, stdout io.Writer) error {
 	}()
 	defer func() { cancel(); <-counted }()
 	fmt.Fprintf(stdout, "Counting at http://%s/, every %v, on %d nodes. Ctrl-C ends it.\n", ln.Addr(), s.interval, len(c.nodes))
-	if err := <-failed; err != nil && !errors.Is(err, context.Canceled) {
+	return unless(ctx, <-failed)
+}
+
+// await waits for the servers, and says so if that takes time: the nodes wait for
+// them as well, but in silence.
+func await(ctx context.Context, urls string, stdout io.Writer) error {
+	nc, err := dial(urls)
+	if err != nil {
 		return err
 	}
-	return nil
+	defer nc.Close()
+	opened := make(chan error, 1)
+	go func() {
+		_, err := open(ctx, nc)
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		return err
+	case <-time.After(time.Second):
+		fmt.Fprintln(stdout, "Waiting for NATS with JetStream, where -nats says. Ctrl-C ends it.")
+	}
+	return <-opened
+}
+
+// unless returns err, but nothing once ctx has ended, of which err tells.
+func unless(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }

@@ -120,9 +120,10 @@ const nodeFlag = "node"
 // A node is a process with a broker, as the one that started it sees it.
 type node struct {
 	name    string
-	urls    string        // of the engine
-	changed func()        // is called when state has
-	acting  chan struct{} // start and kill are sent to it: one at a time
+	ctx     context.Context // no process outlives it, and nobody waits for one any more
+	urls    string          // of the engine
+	changed func()          // is called when state has
+	acting  chan struct{}   // start and kill are sent to it: one at a time
 
 	mu      sync.Mutex // guards what follows
 	process *os.Process
@@ -131,7 +132,8 @@ type node struct {
 	streams int           // that the front has open to it
 }
 
-// start starts the process unless it is up, and returns once it serves.
+// start starts the process unless it is up, and returns once it serves, which it
+// does as soon as the engine answers.
 func (n *node) start() error {
 	n.acting <- struct{}{}
 	defer func() { <-n.acting }()
@@ -142,7 +144,7 @@ func (n *node) start() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "-"+nodeFlag, n.name, "-nats", n.urls)
+	cmd := exec.CommandContext(n.ctx, self, "-"+nodeFlag, n.name, "-nats", n.urls)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe() // nothing is written: it ends with this process
 	if err != nil {
