@@ -17,18 +17,24 @@ Every token you see was an event of its own: written, flushed, and on your scree
 
 Now you know more than I do.`
 
-// generate yields the tokens of an answer, each pace after the one before,
-// until the answer or ctx ends.
-func generate(ctx context.Context, pace time.Duration, prompt string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, token := range strings.SplitAfter(fmt.Sprintf(wisdom, prompt), " ") {
-			select {
-			case <-time.After(pace): // the model thinks
-			case <-ctx.Done():
-				return
-			}
-			if !yield(token) {
-				return
+// A model yields the tokens of an answer. An error is the last element: the answer
+// is not whole, because the model failed or ctx has ended.
+type model func(ctx context.Context, prompt string) iter.Seq2[string, error]
+
+// toy returns a model whose tokens come each pace after the one before.
+func toy(pace time.Duration) model {
+	return func(ctx context.Context, prompt string) iter.Seq2[string, error] {
+		return func(yield func(string, error) bool) {
+			for _, token := range strings.SplitAfter(fmt.Sprintf(wisdom, prompt), " ") {
+				select {
+				case <-time.After(pace): // it thinks
+				case <-ctx.Done():
+					yield("", ctx.Err())
+					return
+				}
+				if !yield(token, nil) {
+					return
+				}
 			}
 		}
 	}

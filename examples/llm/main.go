@@ -51,7 +51,7 @@ func run(ctx context.Context, addr string, pace time.Duration, stdout io.Writer)
 		return err
 	}
 	server := &http.Server{
-		Handler:           routes(pace, log.New(stdout, "", 0)),
+		Handler:           routes(toy(pace), log.New(stdout, "", 0)),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second, // for the question, not for the answer
 		WriteTimeout:      10 * time.Second, // streams have a timeout for each write instead
@@ -75,9 +75,9 @@ func run(ctx context.Context, addr string, pace time.Duration, stdout io.Writer)
 }
 
 // routes serves the page at /, and answers where such APIs do.
-func routes(pace time.Duration, journal *log.Logger) http.Handler {
+func routes(generate model, journal *log.Logger) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST /v1/chat/completions", answer(pace, journal))
+	mux.Handle("POST /v1/chat/completions", answer(generate, journal))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-cache")
@@ -109,10 +109,14 @@ type delta struct {
 	Content string `json:"content,omitempty"`
 }
 
+// failure is the data of the last event if there is no more of the answer. Why
+// is not for the client to know.
+const failure = `{"error":{"message":"the model failed"}}`
+
 // answer streams the answer to a question, and then [DONE], without which a
 // client cannot know that it has all of it. When the client goes, r's context
 // ends and with it the generator: nobody pays for tokens that nobody reads.
-func answer(pace time.Duration, journal *log.Logger) http.HandlerFunc {
+func answer(generate model, journal *log.Logger) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q question
 		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&q)
@@ -127,7 +131,12 @@ func answer(pace time.Duration, journal *log.Logger) http.HandlerFunc {
 		}
 		defer stream.Close()
 		sent := 0
-		for token := range generate(r.Context(), pace, q.Messages[len(q.Messages)-1].Content) {
+		var failed error
+		for token, err := range generate(r.Context(), q.Messages[len(q.Messages)-1].Content) {
+			if err != nil {
+				failed = err
+				break
+			}
 			if send(stream, choice{Delta: delta{token}}) != nil {
 				break // the client is gone
 			}
@@ -135,6 +144,11 @@ func answer(pace time.Duration, journal *log.Logger) http.HandlerFunc {
 		}
 		if err := r.Context().Err(); err != nil {
 			journal.Printf("The client left after %d tokens.", sent)
+			return
+		}
+		if failed != nil {
+			journal.Printf("The model failed after %d tokens: %v", sent, failed)
+			_ = stream.Send(sse.Event{Data: failure}) // or the client is gone
 			return
 		}
 		stop := "stop"

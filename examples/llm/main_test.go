@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log"
 	"net/http"
 	"os"
@@ -80,8 +82,27 @@ func TestTheGeneratorStopsWhenTheClientGoes(t *testing.T) {
 	})
 }
 
+func TestAnAnswerWhoseModelFailsEndsWithAnErrorAndWithoutDONE(t *testing.T) {
+	fails := func(context.Context, string) iter.Seq2[string, error] {
+		return func(yield func(string, error) bool) {
+			_ = yield("Well,", nil) && yield("", errors.New("out of memory at 10.0.0.7"))
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var journal strings.Builder
+		server := ssetest.Serve(t, routes(fails, log.New(&journal, "", 0)), nil)
+		body, err := io.ReadAll(ask(t, server.Client(), server.URL, "why?").Body)
+		assert.NoError(t, err)
+		assert.Equal(t, `data: {"choices":[{"delta":{"content":"Well,"},"finish_reason":null}]}`+"\n\n"+
+			`data: {"error":{"message":"the model failed"}}`+"\n\n", string(body))
+		assert.Equal(t, "The model failed after 1 tokens: out of memory at 10.0.0.7\n", journal.String())
+	})
+}
+
 // handler answers with a token a second.
-func handler(journal io.Writer) http.Handler { return routes(time.Second, log.New(journal, "", 0)) }
+func handler(journal io.Writer) http.Handler {
+	return routes(toy(time.Second), log.New(journal, "", 0))
+}
 
 func TestWhatIsNoQuestionIsRefused(t *testing.T) {
 	server, _ := start(t, time.Millisecond)
