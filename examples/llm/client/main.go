@@ -14,15 +14,20 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/fanfare-go/fanfare/sse"
 	"github.com/fanfare-go/fanfare/sse/ssejson"
 )
+
+// patience is how long a server may take to begin an answer.
+const patience = time.Minute
 
 // errTruncated is the error of an answer that is not all there.
 var errTruncated = errors.New("the answer was cut off")
@@ -38,9 +43,9 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	err := ask(ctx, *url, os.Getenv("API_KEY"), *model, strings.Join(flag.Args(), " "), os.Stdout)
+	err := ask(ctx, transport(patience), *url, os.Getenv("API_KEY"), *model, strings.Join(flag.Args(), " "), os.Stdout)
 	fmt.Println()
-	if err != nil && ctx.Err() == nil {
+	if err != nil { // a signal leaves half an answer as well
 		fmt.Fprintln(os.Stderr, "client:", err)
 		os.Exit(1)
 	}
@@ -49,7 +54,7 @@ func main() {
 // ask asks, and writes the answer to out, token by token. Answers are not asked
 // for again when they break, for each costs: so this is no case for package
 // client, but for a plain request and [sse.Events].
-func ask(ctx context.Context, url, key, model, prompt string, out io.Writer) error {
+func ask(ctx context.Context, via http.RoundTripper, url, key, model, prompt string, out io.Writer) error {
 	body, err := json.Marshal(map[string]any{
 		"model":    model,
 		"messages": []map[string]string{{"role": "user", "content": prompt}},
@@ -67,16 +72,32 @@ func ask(ctx context.Context, url, key, model, prompt string, out io.Writer) err
 	if key != "" {
 		req.Header.Set("Authorization", "Bearer "+key)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Transport: via}).Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	wrong := ""
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		wrong = resp.Status
+	case kind != sse.MediaType: // some send their errors with a 200
+		wrong = fmt.Sprintf("no stream, but %q", kind)
+	}
+	if wrong != "" {
 		why, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(why))
+		return fmt.Errorf("%s: %s", wrong, bytes.TrimSpace(why))
 	}
 	return read(resp.Body, out)
+}
+
+// transport returns what questions are sent with. Answers may take as long as
+// they like, but have to begin.
+func transport(patience time.Duration) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = patience
+	return t
 }
 
 // chunk is the next part of an answer, or says why there is none.
@@ -108,7 +129,7 @@ func read(stream io.Reader, out io.Writer) error {
 			return err
 		}
 		if part.Error != nil {
-			return fmt.Errorf("the model failed: %s", part.Error.Message)
+			return fmt.Errorf("the server says: %s", part.Error.Message)
 		}
 		for _, choice := range part.Choices {
 			if _, err := io.WriteString(out, choice.Delta.Content); err != nil {
