@@ -3,7 +3,7 @@
 // comes without it. The broker is the same for all.
 //
 //	go run .
-//	go run ./client
+//	go run ./client -insecure
 package main
 
 import (

@@ -1,7 +1,7 @@
 // Command client follows the numbers of examples/http3 over HTTP/3. But for the
 // transport it is like any other client of package client.
 //
-//	go run ./client
+//	go run ./client -insecure
 package main
 
 import (
@@ -22,38 +22,49 @@ import (
 
 func main() {
 	url := flag.String("url", "https://localhost:8443/events", "`URL` of the stream")
+	insecure := flag.Bool("insecure", false, "trust any certificate, such as that of the example's server, which is made for one run")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	transport := &http3.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the example's certificate is made for one run
-	}
-	defer transport.Close()
-	if err := run(ctx, *url, transport, os.Stdout); err != nil && ctx.Err() == nil {
+	via := transport(*insecure)
+	defer via.Close()
+	if err := run(ctx, *url, via, os.Stdout, os.Stderr); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "client:", err)
 		os.Exit(1)
 	}
 }
 
-// run prints the numbers of the stream at url until ctx ends.
-func run(ctx context.Context, url string, transport http.RoundTripper, out io.Writer) error {
+// run prints the numbers of the stream at url on out, and on notes what happens
+// to the connection, until ctx ends.
+func run(ctx context.Context, url string, via http.RoundTripper, out, notes io.Writer) error {
 	c := client.New(url, &client.Options{
-		HTTPClient:  &http.Client{Transport: transport},
+		HTTPClient:  &http.Client{Transport: via},
 		MaxBackoff:  5 * time.Second,
 		IdleTimeout: 45 * time.Second, // the server sends a heartbeat every 15 s
-		OnConnect:   func(resp *http.Response) { fmt.Fprintln(os.Stderr, "connected over", resp.Proto) },
+		OnConnect:   func(resp *http.Response) { fmt.Fprintln(notes, "connected over", resp.Proto) },
 		OnRetry: func(err error, delay time.Duration) {
-			fmt.Fprintf(os.Stderr, "%v; trying again in %v\n", err, delay.Round(100*time.Millisecond))
+			fmt.Fprintf(notes, "%v; trying again in %v\n", err, delay.Round(100*time.Millisecond))
 		},
 	})
 	for ev, err := range c.Events(ctx) {
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintln(out, ev.Data); err != nil {
+		switch ev.Type {
+		case "": // a number
+			_, err = fmt.Fprintln(out, ev.Data)
+		case "gap":
+			_, err = fmt.Fprintln(notes, "some numbers are missing")
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// transport returns what requests are sent with.
+func transport(insecure bool) *http3.Transport {
+	return &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: insecure}}
 }
