@@ -53,7 +53,12 @@ func run(ctx context.Context, addr, name string) error {
 	}
 	b := broker.New(nil)
 	defer b.Close()
-	server := &http.Server{Handler: with(b), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{
+		Handler:           with(b),
+		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      10 * time.Second, // streams have one for each write instead
+		IdleTimeout:       time.Minute,
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 	fmt.Printf("Counting at http://%s/events with %s. Ctrl-C ends it.\n", ln.Addr(), name)

@@ -24,6 +24,9 @@ import (
 
 func TestMain(m *testing.M) { ssetest.Main(m) }
 
+// writeTimeout is that of the servers, and shorter than a stream here may be.
+const writeTimeout = 500 * time.Millisecond
+
 // each runs test behind every framework, with connections that are taken over
 // and without.
 func each(t *testing.T, test func(t *testing.T, b *broker.Broker, url string, complaints *notepad)) {
@@ -33,6 +36,7 @@ func each(t *testing.T, test func(t *testing.T, b *broker.Broker, url string, co
 				b := broker.New(&broker.Options{Detach: detach, Retry: 10 * time.Millisecond})
 				complaints := new(notepad)
 				server := httptest.NewUnstartedServer(with(b))
+				server.Config.WriteTimeout = writeTimeout
 				server.Config.ErrorLog = log.New(complaints, "", 0)
 				server.Start()
 				t.Cleanup(server.Close)
@@ -113,6 +117,24 @@ func TestAStreamEndsCleanlyWithTheBroker(t *testing.T) {
 		_, err = io.Copy(io.Discard, resp.Body)
 		assert.NoError(t, err)
 		assert.Empty(t, complaints.String())
+	})
+}
+
+func TestAStreamOutlivesTheServersWriteTimeout(t *testing.T) {
+	each(t, func(t *testing.T, b *broker.Broker, url string, _ *notepad) {
+		t.Parallel()
+		resp, err := http.Get(url)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		stream := sse.NewDecoder(resp.Body)
+		for n := range 2 {
+			time.Sleep(writeTimeout)
+			_, err := b.Publish(t.Context(), sse.Event{Data: fmt.Sprint(n)})
+			require.NoError(t, err)
+			ev, err := stream.Decode()
+			require.NoError(t, err)
+			assert.Equal(t, fmt.Sprint(n), ev.Data)
+		}
 	})
 }
 

@@ -81,6 +81,7 @@ func run(ctx context.Context, addr string, interval time.Duration, stdout io.Wri
 		Handler:           advertise(quic, routes(events)),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}},
 		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      10 * time.Second, // streams have one for each write instead
 		IdleTimeout:       time.Minute,
 		HTTP2:             &http.HTTP2Config{WriteByteTimeout: 10 * time.Second},
 	}

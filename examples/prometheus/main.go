@@ -50,7 +50,12 @@ func run(ctx context.Context, addr string, stdout io.Writer) error {
 	}
 	events := broker.New(nil)
 	defer events.Close()
-	server := &http.Server{Handler: routes(events), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{
+		Handler:           routes(events),
+		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      10 * time.Second, // streams have one for each write instead
+		IdleTimeout:       time.Minute,
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 	fmt.Fprintf(stdout, "The stream is at http://%s/events, the figures are at http://%[1]s/metrics. Ctrl-C ends it.\n", ln.Addr())
@@ -71,14 +76,16 @@ func run(ctx context.Context, addr string, stdout io.Writer) error {
 	}
 }
 
-// shutdown lets the streams end, and then the server.
+// shutdown ends the server, and the streams as soon as no new ones come.
 func shutdown(server *http.Server, events *broker.Broker) error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	err := events.Shutdown(ctx)
+	ended := make(chan error, 1)
+	server.RegisterOnShutdown(func() { ended <- events.Shutdown(ctx) })
 	if server.Shutdown(ctx) != nil {
 		server.Close() // for instance a connection that a browser has opened in advance, and never used
 	}
+	err := <-ended
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("clients that did not read were cut off")
 	}
