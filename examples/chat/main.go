@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -78,7 +79,7 @@ func run(ctx context.Context, addr string, stdout io.Writer) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
-	fmt.Fprintf(stdout, "The room is open at http://%s/. Ctrl-C ends it.\n", ln.Addr())
+	fmt.Fprintf(stdout, "The room is open at http://%s/. Ctrl-C ends it.\n", address(ln, addr))
 
 	select {
 	case <-ctx.Done():
@@ -98,7 +99,7 @@ func routes(room *broker.Broker) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache")
 		// The page is one file, and talks to this server alone.
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; connect-src 'self'; img-src data:; "+
-			"script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'")
+			"script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		w.Write(page)
 	})
 	// No other site's page may speak in the name of whoever visits it.
@@ -114,18 +115,27 @@ func say(room *broker.Broker) http.HandlerFunc {
 			return
 		}
 		said.At = time.Now().UTC()
-		if _, err := ssejson.Publish(r.Context(), room, said); err != nil {
+		_, err = ssejson.Publish(r.Context(), room, said)
+		switch {
+		case err == nil:
+			w.WriteHeader(http.StatusNoContent)
+		case errors.Is(err, broker.ErrClosed):
 			http.Error(w, "the room is closing", http.StatusServiceUnavailable)
-			return
+		case r.Context().Err() == nil: // else nobody is there to be told
+			log.Print("a line was not published: ", err)
+			http.Error(w, "that did not work", http.StatusInternalServerError)
 		}
-		w.WriteHeader(http.StatusNoContent)
 	}
 }
 
 // read reads a line and checks it. The error is for whoever said it.
 func read(body io.Reader) (said line, err error) {
-	if err := json.NewDecoder(body).Decode(&said); err != nil {
+	all := json.NewDecoder(body)
+	if err := all.Decode(&said); err != nil {
 		return line{}, errors.New("that is no line in JSON")
+	}
+	if _, err := all.Token(); err != io.EOF {
+		return line{}, errors.New("that is more than a line in JSON")
 	}
 	said.Name, said.Text = strings.TrimSpace(said.Name), strings.TrimSpace(said.Text)
 	switch {
@@ -152,4 +162,15 @@ func shutdown(server *http.Server, room *broker.Broker) error {
 		return fmt.Errorf("streams were cut off: %w", err)
 	}
 	return nil
+}
+
+// address returns the address of ln, which listens on addr, for a browser on this
+// machine.
+func address(ln net.Listener, addr string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return net.JoinHostPort(host, port)
 }

@@ -128,7 +128,7 @@ func TestWhatIsNoLineIsRefused(t *testing.T) {
 	server, _ := start(t)
 	long := strings.Repeat("x", 2001)
 	for _, body := range []string{
-		``, `hello`, `[]`, `{"name":"Ada"}`, `{"text":"hello"}`, `{"name":" ","text":"hello"}`, `{"name":"Ada","text":"\n"}`,
+		``, `hello`, `[]`, `{"name":"Ada","text":"hello"} and more`, `{"name":"Ada"}`, `{"text":"hello"}`, `{"name":" ","text":"hello"}`, `{"name":"Ada","text":"\n"}`,
 		`{"name":"Ada","text":"` + long + `"}`, `{"name":"` + long[:41] + `","text":"hello"}`,
 		strings.Repeat(" ", 16<<10) + `{"name":"Ada","text":"hello"}`,
 	} {
@@ -159,6 +159,7 @@ func TestThePageFollowsTheStream(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "text/html; charset=utf-8", resp.Header.Get("Content-Type"))
 	assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'; connect-src 'self'")
+	assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'")
 	assert.Contains(t, string(body), `new EventSource("/events"`)
 }
 

@@ -113,7 +113,7 @@ func routes(events http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache")
 		// The page is one file, and loads nothing but the stream.
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; connect-src 'self'; img-src data:; "+
-			"script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'")
+			"script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		w.Write(page)
 	})
 	return mux

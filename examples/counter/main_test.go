@@ -162,6 +162,7 @@ func TestThePageOpensTheStream(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "text/html; charset=utf-8", resp.Header.Get("Content-Type"))
 	assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'; connect-src 'self'")
+	assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'")
 	assert.Contains(t, string(body), `new EventSource("/events?stream=messages")`)
 }
 

@@ -29,6 +29,9 @@ const (
 	load    = "load"    // for the subscribers that are measured
 )
 
+// maxRate is how many events per second a timer can tell apart.
+const maxRate = 1_000_000
+
 // history is for how many seconds a page that is opened looks back.
 const history = 120
 
@@ -64,8 +67,8 @@ func main() {
 
 // run serves, publishes and measures until ctx ends.
 func run(ctx context.Context, s settings, stdout io.Writer) error {
-	if s.rate <= 0 || s.clients < 0 || s.slow < 0 {
-		return fmt.Errorf("-rate is %d, and must be positive; -clients is %d and -slow %d, which must not be negative", s.rate, s.clients, s.slow)
+	if s.rate <= 0 || s.rate > maxRate || s.clients < 0 || s.slow < 0 {
+		return fmt.Errorf("-rate is %d, and must be from 1 to %d; -clients is %d and -slow %d, which must not be negative", s.rate, maxRate, s.clients, s.slow)
 	}
 	ln, err := net.Listen("tcp", s.addr)
 	if err != nil {
@@ -127,7 +130,7 @@ func routes(events http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache")
 		// The page is one file, and loads nothing but the stream.
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; connect-src 'self'; img-src data:; "+
-			"script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'")
+			"script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		w.Write(page)
 	})
 	return mux

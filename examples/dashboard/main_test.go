@@ -86,6 +86,7 @@ func TestThereIsOnePageAndItsStream(t *testing.T) {
 		assert.Equal(t, want, resp.StatusCode, path)
 		if path == "" {
 			assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'; connect-src 'self'")
+			assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'")
 			assert.Contains(t, string(body), `new EventSource("/events?topic=figures"`)
 		}
 	}
@@ -93,8 +94,8 @@ func TestThereIsOnePageAndItsStream(t *testing.T) {
 }
 
 func TestRunSaysWhatIsWrong(t *testing.T) {
-	for _, s := range []settings{{rate: 0}, {rate: 1, clients: -1}, {rate: 1, slow: -1}} {
-		assert.ErrorContains(t, run(t.Context(), s, io.Discard), "must be positive")
+	for _, s := range []settings{{rate: 0}, {rate: maxRate + 1}, {rate: 1, clients: -1}, {rate: 1, slow: -1}} {
+		assert.ErrorContains(t, run(t.Context(), s, io.Discard), "must be from 1 to 1000000")
 	}
 	assert.Error(t, run(t.Context(), settings{addr: "127.0.0.1:-1", rate: 1}, io.Discard))
 }
@@ -102,13 +103,13 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 func TestTheSlowestComeFirstAndOthersNotAtAll(t *testing.T) {
 	got := slowest([]broker.Subscriber{
 		{Remote: "quick"},
-		{Remote: "slow", Lag: 2 * time.Millisecond, Queued: 3, Delivered: 4, Topics: []string{load}},
+		{Remote: "slow", Lag: 200 * time.Millisecond, Queued: 3, Delivered: 4, Topics: []string{load}},
 		{Remote: "slower", Lag: time.Second, CatchingUp: true},
-		{Remote: "slowish", Lag: time.Millisecond},
+		{Remote: "busy", Lag: 99 * time.Millisecond},
 	}, 2)
 	assert.Equal(t, []who{
 		{Remote: "slower", Lag: 1000, CatchingUp: true},
-		{Remote: "slow", Lag: 2, Queued: 3, Delivered: 4, Topics: []string{load}},
+		{Remote: "slow", Lag: 200, Queued: 3, Delivered: 4, Topics: []string{load}},
 	}, got)
 	data, err := json.Marshal(moment{Slowest: slowest(nil, 5)})
 	require.NoError(t, err)

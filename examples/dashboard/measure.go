@@ -70,12 +70,16 @@ func watch(ctx context.Context, events *broker.Broker, times *latencies) {
 	}
 }
 
-// slowest returns the n subscribers that lag most.
+// late is the lag from which on a subscriber counts as slow: whoever is looked at in
+// the middle of a delivery lags for a moment.
+const late = 100 * time.Millisecond
+
+// slowest returns the n subscribers that lag most, of those that are slow.
 func slowest(all []broker.Subscriber, n int) []who {
 	slices.SortFunc(all, func(x, y broker.Subscriber) int { return cmp.Compare(y.Lag, x.Lag) })
 	list := []who{}
 	for _, s := range all[:min(n, len(all))] {
-		if s.Lag > 0 {
+		if s.Lag >= late {
 			list = append(list, who{s.Remote, s.Topics, ms(s.Lag), s.Queued, s.Delivered, s.CatchingUp})
 		}
 	}
@@ -138,7 +142,7 @@ func (l *latencies) percentiles() (p50, p99 float64) {
 
 // dawdle subscribes, and reads less than is published, until ctx ends.
 func dawdle(ctx context.Context, url string) {
-	for ctx.Err() == nil {
+	for ; ctx.Err() == nil; pause(ctx, time.Second) { // it may be cut off, or refused
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return
@@ -151,13 +155,18 @@ func dawdle(ctx context.Context, url string) {
 			if _, err := io.ReadFull(resp.Body, buf); err != nil {
 				break // the server may lose its patience
 			}
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-			}
+			pause(ctx, 100*time.Millisecond)
 		}
 		resp.Body.Close()
 	}
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -83,7 +83,7 @@ func routes(generate model, journal *log.Logger) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache")
 		// The page is one file, and talks to this server alone.
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; connect-src 'self'; img-src data:; "+
-			"script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'")
+			"script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		w.Write(page)
 	})
 	// No other site's page may spend what answers cost.

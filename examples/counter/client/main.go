@@ -40,7 +40,7 @@ func run(ctx context.Context, url string, via http.RoundTripper, screen *display
 	lost := false
 	c := client.New(url, &client.Options{
 		HTTPClient:  &http.Client{Transport: via},
-		Header:      http.Header{"X-Forwarded-For": {"127.0.0.1"}}, // a field of one's own, with every request
+		Header:      http.Header{"User-Agent": {"fanfare-counter"}}, // a field of one's own, with every request
 		MaxBackoff:  5 * time.Second,
 		IdleTimeout: 45 * time.Second, // the server sends a heartbeat every 15 s
 		OnRetry: func(err error, delay time.Duration) {

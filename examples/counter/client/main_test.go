@@ -81,7 +81,7 @@ func TestSaysWhoItIs(t *testing.T) {
 	}))
 	defer server.Close()
 	assert.NoError(t, run(t.Context(), server.URL, http.DefaultTransport, &display{}))
-	assert.Equal(t, []string{"127.0.0.1"}, got["X-Forwarded-For"])
+	assert.Equal(t, []string{"fanfare-counter"}, got["User-Agent"])
 }
 
 func TestTheCommandTrustsAnyCertificateOnlyIfItIsTold(t *testing.T) {
