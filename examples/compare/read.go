@@ -18,7 +18,7 @@ func read(ctx context.Context, cs []contestant, s settings, t *table) error {
 	for i, in := range streams()[:2] {
 		wall := t.add(measure{name: "client, " + in.name + ": time per event", unit: "ns"})
 		cpu := t.add(measure{name: "client, " + in.name + ": client CPU per event", unit: "ns"})
-		blocks := 1 + int(s.duration.Seconds()*600_000)/in.events
+		blocks := 1 + int(s.duration.Seconds()*1_500_000)/in.events
 		url := fmt.Sprintf("http://%s/?stream=%d&blocks=%d", p.addr, i, blocks)
 		want := tally{in.events * blocks, in.bytes * blocks}
 		err := alternate(ctx, s.rounds, cs, func(c contestant) error {
