@@ -57,7 +57,7 @@ func (s *shard) newGroup(topics []string) *group {
 
 // add makes r one of g, from here on.
 func (g *group) add(r *registration) {
-	r.group, r.place, r.past = g, len(g.regs), g.batch
+	r.group, r.place, r.past = g, int32(len(g.regs)), g.batch
 	g.regs = append(g.regs, r)
 }
 

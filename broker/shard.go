@@ -52,7 +52,7 @@ type registration struct {
 	first    uint64        // bytesIn as it was right after the queue was last found empty: that event is free of QueueBytes
 	since    time.Duration // when the queue was last empty no longer, counted from Broker.born
 	group    *group        // nil once the registration has ended
-	place    int           // in group.regs
+	place    int32         // in group.regs
 
 	waits     bool // somebody may wait for the queue: a loop over Events; without: see turn.go
 	conflates bool // the slow policy is Conflate
