@@ -10,13 +10,17 @@ import (
 )
 
 // withChi mounts b as what it is, an http.Handler. Leave middleware.Timeout to
-// the other routes: it ends the request's context, and with it the stream.
-// middleware.Compress by itself leaves streams alone, as their type is not among those
-// that it compresses; if you name it, it keeps a compressor for each of them, of which
-// [broker.Options].Compress has none.
+// the other routes: it ends the request's context, and with it the stream. And
+// middleware.Compress: it does not compress this type, but keeps a compressor for
+// each stream all the same, of 800 KB where a client accepts deflate only. What
+// compresses streams is [broker.Options].Compress, once for all of them.
 func withChi(b *broker.Broker) http.Handler {
 	router := chi.NewRouter()
-	router.Use(middleware.RequestID, middleware.Recoverer, middleware.Compress(5))
+	router.Use(middleware.RequestID, middleware.Recoverer)
 	router.Method(http.MethodGet, "/events", b)
+	router.Group(func(others chi.Router) {
+		others.Use(middleware.Compress(5))
+		others.Get("/", about)
+	})
 	return router
 }

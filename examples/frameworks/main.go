@@ -21,11 +21,18 @@ import (
 	"github.com/fanfare-go/fanfare/sse"
 )
 
-// frameworks has, for each framework, a function that serves b at /events.
+// frameworks has, for each framework, a function that serves b at /events, and
+// about at /.
 var frameworks = map[string]func(b *broker.Broker) http.Handler{
 	"chi":  withChi,
 	"echo": withEcho,
 	"gin":  withGin,
+}
+
+// about is what else there is: an ordinary answer.
+func about(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintln(w, "The numbers are at /events.")
 }
 
 func main() {

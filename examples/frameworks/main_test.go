@@ -65,6 +65,27 @@ func TestEveryEventIsFlushedWhenItIsPublished(t *testing.T) {
 	})
 }
 
+func TestMiddlewareCompressesAnswersButNoStreams(t *testing.T) {
+	each(t, func(t *testing.T, _ *broker.Broker, url string, _ *notepad) {
+		encoding := func(url string) string {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+			require.NoError(t, err)
+			r.Header.Set("Accept-Encoding", "gzip") // or the client hides that it was
+			resp, err := http.DefaultClient.Do(r)
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			return resp.Header.Get("Content-Encoding")
+		}
+		want := "gzip"
+		if strings.Contains(t.Name(), "/gin") {
+			want = "" // it has no such middleware
+		}
+		assert.Equal(t, want, encoding(strings.TrimSuffix(url, "events")))
+		assert.Empty(t, encoding(url))
+	})
+}
+
 func TestAClientThatComesBackMissesNothing(t *testing.T) {
 	each(t, func(t *testing.T, b *broker.Broker, url string, complaints *notepad) {
 		const events, drops = 300, 10
