@@ -3,9 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -18,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanfare-go/fanfare/broker"
 	"github.com/fanfare-go/fanfare/client"
 	"github.com/fanfare-go/fanfare/sse"
 	"github.com/fanfare-go/fanfare/sse/ssejson"
@@ -136,6 +141,53 @@ func TestWhatIsNoLineIsRefused(t *testing.T) {
 	}
 	require.Equal(t, http.StatusNoContent, post(t, server, `{"name":"Ada","text":"`+strings.Repeat("ü", 2000)+`"}`))
 	assert.Contains(t, first(t, "http://"+server+"/events").Data, "ü", "nothing else was published")
+}
+
+// full is a Store that takes nothing.
+type full struct{ broker.Store }
+
+func (full) Append(context.Context, sse.Event, []string) (string, error) {
+	return "", errors.New("no space left on sda1")
+}
+
+func TestALineThatIsNotPublishedIsNotTakenForTheEndOfTheRoom(t *testing.T) {
+	var journal strings.Builder
+	log.SetOutput(&journal)
+	defer log.SetOutput(os.Stderr)
+	room := broker.New(&broker.Options{Store: full{broker.Discard}})
+	answer := func() (int, string) {
+		rec := httptest.NewRecorder()
+		said := strings.NewReader(`{"name":"Ada","text":"hello"}`)
+		routes(room).ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/lines", said))
+		return rec.Code, rec.Body.String()
+	}
+	code, body := answer()
+	assert.Equal(t, http.StatusInternalServerError, code)
+	assert.Equal(t, "that did not work\n", body, "nothing of why")
+	assert.Regexp(t, `^\S+ \S+ a line was not published: .*no space left on sda1\n$`, journal.String())
+
+	journal.Reset()
+	require.NoError(t, room.Close())
+	code, body = answer()
+	assert.Equal(t, http.StatusServiceUnavailable, code)
+	assert.Equal(t, "the room is closing\n", body)
+	assert.Empty(t, journal.String())
+}
+
+func TestTheCommandPrintsAnAddressToConnectTo(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	for addr, want := range map[string]string{
+		"localhost:0": "localhost:" + port,
+		"127.0.0.1:0": "127.0.0.1:" + port,
+		":0":          "localhost:" + port,
+		"[::]:0":      "localhost:" + port,
+		"[::1]:0":     "[::1]:" + port,
+	} {
+		assert.Equal(t, want, address(ln, addr), addr)
+	}
 }
 
 func TestAnotherSitesPageCannotSpeak(t *testing.T) {
