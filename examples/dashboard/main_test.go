@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,6 +116,32 @@ func TestTheSlowestComeFirstAndOthersNotAtAll(t *testing.T) {
 	data, err := json.Marshal(moment{Slowest: slowest(nil, 5)})
 	require.NoError(t, err)
 	assert.True(t, strings.HasSuffix(string(data), `"slowest":[]}`), "the page ranges over it: %s", data)
+}
+
+func TestASlowSubscriberThatIsRefusedTriesAgainAfterAWhile(t *testing.T) {
+	asked, left := make(chan struct{}, 100), make(chan struct{}, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		for r.Context().Err() == nil { // it is not for reading
+			io.WriteString(w, "full")
+		}
+		left <- struct{}{}
+	}))
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var dawdling sync.WaitGroup
+	dawdling.Go(func() { dawdle(ctx, server.URL) })
+	defer func() { cancel(); dawdling.Wait() }()
+	<-asked
+	began := time.Now()
+	select {
+	case <-left:
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "it reads what is no stream")
+	}
+	<-asked
+	assert.Greater(t, time.Since(began), 500*time.Millisecond)
 }
 
 func TestPercentilesAreOfTheTimesSinceTheLast(t *testing.T) {

@@ -149,9 +149,9 @@ func dawdle(ctx context.Context, url string) {
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return
+			continue
 		}
-		for buf := make([]byte, 2<<10); ; {
+		for buf := make([]byte, 2<<10); resp.StatusCode == http.StatusOK; {
 			if _, err := io.ReadFull(resp.Body, buf); err != nil {
 				break // the server may lose its patience
 			}
