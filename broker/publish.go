@@ -122,11 +122,11 @@ func (b *Broker) handOver(f *frame, gap bool) {
 	}
 }
 
-// tellGapLocked has all subscribers told that events are missing up to an ID, which
-// next follows; "": up to next.
-func (b *Broker) tellGapLocked(id string, next *frame) {
+// tellGapLocked has all subscribers told that events are missing before next. If the
+// history was set back, it was to the ID last; "": it was not.
+func (b *Broker) tellGapLocked(last string, next *frame) {
 	for _, s := range b.shards {
-		s.send(op{do: (*shard).gap, mark: newMark(id), frame: next})
+		s.send(op{do: (*shard).gap, mark: newMark(last), frame: next})
 	}
 }
 

@@ -223,17 +223,17 @@ func (s *Subscription) startOver(ctx context.Context, out outlet, through string
 // with the ID through it would go back.
 func (s *Subscription) endOfHistory(ctx context.Context, through string) (string, error) {
 	f := s.b.follower
-	if f == nil || s.changes.Load() != nil { // or the topics are others from there on
+	if f == nil || s.changes.Load() != nil { // or the topics may be others from there on
 		return through, nil
 	}
 	last, err := s.b.store.Last(ctx)
 	if err != nil {
 		return "", &storeError{err}
 	}
-	if through == "" || f.Compare(last, through) <= 0 {
-		return through, nil
+	if f.Compare(last, through) > 0 {
+		return last, nil
 	}
-	return last, nil
+	return through, nil
 }
 
 // present hands out a snapshot, if there is one to be had.

@@ -81,8 +81,8 @@ type registration struct {
 // the order lock, and done in that order.
 type op struct {
 	do    func(*shard, op)
-	frame *frame        // of deliver
-	mark  *batch        // of mark, gap and beat
+	frame *frame        // of deliver; of gap: what comes next
+	mark  *batch        // of mark, gap and beat; with an ID, that of gap says that the history was set back to it
 	reg   *registration // of register, unregister, change and mark
 }
 

@@ -16,8 +16,8 @@ import (
 
 // A Log is a [broker.Follower] in memory, for tests: it stands for an engine
 // that several processes share, and brokers of one process for theirs. It can
-// be away and can evict. Each [View] of it is a Follower as well, which can lag
-// behind or be cut off on its own.
+// be away, can evict, and can lose what is newest. Each [View] of it is a Follower
+// as well, which can lag behind or be cut off on its own.
 //
 // Its IDs are its own, whatever the publisher gave: a few random letters, a
 // dash, and a number without leading zeros, so that they do not sort as strings

@@ -12,8 +12,8 @@ import (
 // withChi mounts b as what it is, an http.Handler. Leave middleware.Timeout to
 // the other routes: it ends the request's context, and with it the stream. And
 // middleware.Compress: it does not compress this type, but keeps a compressor for
-// each stream all the same, of 800 KB where a client accepts deflate only. What
-// compresses streams is [broker.Options].Compress, once for all of them.
+// each stream all the same. What compresses streams is [broker.Options].Compress, once
+// for all of them.
 func withChi(b *broker.Broker) http.Handler {
 	router := chi.NewRouter()
 	router.Use(middleware.RequestID, middleware.Recoverer)

@@ -11,9 +11,8 @@ import (
 
 // withEcho mounts b with echo.WrapHandler. Leave middleware.Timeout, and
 // middleware.ContextTimeout, to the other routes: one does not flush, the other
-// ends the stream. And middleware.Gzip: it keeps a compressor of a quarter of a
-// megabyte for each stream. What compresses streams is [broker.Options].Compress,
-// once for all of them.
+// ends the stream. And middleware.Gzip: it keeps a compressor for each stream.
+// What compresses streams is [broker.Options].Compress, once for all of them.
 func withEcho(b *broker.Broker) http.Handler {
 	e := echo.New()
 	e.Use(middleware.RequestID(), middleware.Recover(), middleware.GzipWithConfig(middleware.GzipConfig{
